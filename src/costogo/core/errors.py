@@ -1,0 +1,34 @@
+"""Errors that name the argument, the value and the remedy."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class CostogoError(ValueError):
+    """Misuse that was found before anything was traced."""
+
+
+class SolveError(CostogoError):
+    """A solve failed and the caller asked for `throw=True`."""
+
+
+class DerivativeError(CostogoError, TypeError):
+    """A derivative was requested that this library does not provide."""
+
+
+class CheckpointError(CostogoError):
+    """A checkpoint is truncated, foreign or of another version."""
+
+
+class MissingExtraError(CostogoError, ImportError):
+    """An optional dependency is needed; the message holds the pip command."""
+
+
+def known(what: str, name: str, options: Iterable[str]) -> str:
+    """Return `name` if it is one of `options`; otherwise raise, with the closest match and the whole list."""
+    options = list(options)
+    if name in options:
+        return name
+    close = difflib.get_close_matches(str(name), options, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise CostogoError(f"unknown {what} {name!r}{hint} Known: {', '.join(options)}.")

@@ -1,0 +1,253 @@
+"""The Riccati sweeps: backward (unconstrained, masked, box-constrained, equality-constrained), its linear half, forward.
+
+All solvers of this library use this one backward pass. A sweep takes any number of leading batch axes.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from costogo.core.status import Status
+from costogo.lqr.box_qp import box_qp
+from costogo.lqr.linalg import cholesky, cholesky_solve, lower_solve
+from costogo.lqr.model import EqualityRows, LQModel, over_batch
+
+
+class Sweep(eqx.Module):
+    """Result of a backward sweep: an affine policy `u = k + K x` and the quadratic cost-to-go at each knot.
+
+    `V(x) = 1/2 x' value_hessian x + value_gradient' x + value_constant`. `free` marks controls not held at a bound.
+    `multiplier_offset + multiplier_slope x` are the multipliers of equality rows (shape ng = 0 without rows).
+    `decrease` holds the linear and the quadratic coefficient of the predicted change of cost under a step `alpha k`:
+    `alpha decrease[0] + alpha^2/2 decrease[1]`. `factor` is the Cholesky factor of the (masked) `Quu`.
+    """
+
+    gains: Float[Array, "*batch N nu nx"]
+    feedforward: Float[Array, "*batch N nu"]
+    value_hessian: Float[Array, "*batch N+1 nx nx"]
+    value_gradient: Float[Array, "*batch N+1 nx"]
+    value_constant: Float[Array, "*batch N+1"]
+    Quu: Float[Array, "*batch N nu nu"]
+    Qux: Float[Array, "*batch N nu nx"]
+    factor: Float[Array, "*batch N nu nu"]
+    free: Bool[Array, "*batch N nu"]
+    multiplier_offset: Float[Array, "*batch N ng"]
+    multiplier_slope: Float[Array, "*batch N ng nx"]
+    decrease: Float[Array, "*batch 2"]
+    status: Int[Array, "*batch"]
+
+
+class Limits(eqx.Module):
+    """How controls are restricted at each knot.
+
+    With `box=False`: controls with `free` unset are held at `fixed`. With `box=True`: the control minimises the local
+    quadratic between `lower` and `upper` (the clamped sweep of box DDP), and `free` is found.
+    """
+
+    lower: Float[Array, "*batch N nu"]
+    upper: Float[Array, "*batch N nu"]
+    free: Bool[Array, "*batch N nu"]
+    box: bool = eqx.field(static=True, default=False)
+
+    @staticmethod
+    def masked(free: Array, fixed: Array) -> "Limits":
+        """Hold the controls that are not free at `fixed`."""
+        return Limits(lower=fixed, upper=fixed, free=free)
+
+    @staticmethod
+    def boxed(lower: Array, upper: Array) -> "Limits":
+        """Keep the feedforward within bounds."""
+        return Limits(lower=lower, upper=upper, free=jnp.ones_like(lower, bool), box=True)
+
+
+def backward(
+    model: LQModel,
+    *,
+    limits: Limits | None = None,
+    equality: EqualityRows | None = None,
+    regularisation: Array | float = 0.0,
+    skip: Array | None = None,
+) -> Sweep:
+    """Backward Riccati sweep, from the last knot to the first.
+
+    With `V' = V_{k+1}`, `v' = v_{k+1}` (spec differentiable_mpc section 4, mpc_net section 5):
+
+        Quu = R + B'V'B,  Qux = P + B'V'A,  Qxx = Q + A'V'A,  qu = r + B'(v' + V'd),  qx = q + A'(v' + V'd)
+        k, K from the masked, box- or equality-constrained stage problem with Quu + regularisation I
+        V = Qxx + K'Qux + Qux'K + K'Quu K,  v = qx + K'(qu + Quu k) + Qux'k
+
+    `limits` masks or bounds the controls, `equality` adds rows with 0/1 masks and affine multipliers; both together are
+    allowed with a mask. `skip` marks problems whose result nobody reads: an implementation may leave them out (this
+    one computes them). `status` is `INDEFINITE` where some `Quu` is not positive definite, `NOT_FINITE` for NaN or
+    infinity, else `CONVERGED`; the other problems of the batch are not affected.
+    """
+    del skip
+    nb = model.batch_ndim
+    regularisation = jnp.broadcast_to(jnp.asarray(regularisation, model.B.dtype), model.B.shape[:nb])
+    return over_batch(_backward, nb)(model, limits, equality, regularisation)
+
+
+def _backward(model: LQModel, limits: Limits | None, equality: EqualityRows | None, regularisation: Array) -> Sweep:
+    def step(carry, knot):
+        V, v, constant, ok = carry
+        stage, limit, rows = knot
+        k, K, extra = _stage(stage, limit, rows, V, v, regularisation)
+        Quu, Qux, Qxx, qu, qx = extra.pop("q")
+        slope = qu + Quu @ k
+        half = Qux.T @ K
+        new_V = Qxx + half + half.T + K.T @ Quu @ K
+        new_V = 0.5 * (new_V + new_V.T)
+        new_v = qx + K.T @ slope + Qux.T @ k
+        vd = V @ stage.d
+        linear, quadratic = qu @ k, k @ (Quu @ k)
+        constant = constant + (v + 0.5 * vd) @ stage.d + linear + 0.5 * quadratic
+        ok = ok & extra.pop("ok")
+        out = dict(K=K, k=k, V=new_V, v=new_v, c=constant, Quu=Quu, Qux=Qux, dJ=jnp.stack([linear, quadratic]), **extra)
+        return (new_V, new_v, constant, ok), out
+
+    zero = jnp.zeros((), model.B.dtype)
+    last = (model.Q[-1], model.q[-1], zero, jnp.array(True))
+    stages = LQModel(model.A, model.B, model.d, model.Q[:-1], model.q[:-1], model.R, model.r, model.P)
+    (V0, v0, _, ok), out = jax.lax.scan(step, last, (stages, limits, equality), reverse=True)
+    finite = jnp.all(jnp.isfinite(V0)) & jnp.all(jnp.isfinite(v0))
+    data_finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(model)]))
+    bad = jnp.where(data_finite, Status.INDEFINITE, Status.NOT_FINITE)
+    return Sweep(
+        gains=out["K"],
+        feedforward=out["k"],
+        value_hessian=jnp.concatenate([out["V"], model.Q[-1:]]),
+        value_gradient=jnp.concatenate([out["v"], model.q[-1:]]),
+        value_constant=jnp.append(out["c"], zero),
+        Quu=out["Quu"],
+        Qux=out["Qux"],
+        factor=out["L"],
+        free=out["free"],
+        multiplier_offset=out["nu"],
+        multiplier_slope=out["N"],
+        decrease=jnp.sum(out["dJ"], axis=0),
+        status=jnp.where(ok & finite, Status.CONVERGED, bad).astype(jnp.int32),
+    )
+
+
+def _stage(stage: LQModel, limit: Limits | None, rows: EqualityRows | None, V, v, regularisation):
+    """Minimise the local quadratic over u at one knot, for all x."""
+    VB, VA = V @ stage.B, V @ stage.A
+    Quu = stage.R + stage.B.T @ VB
+    Qux = stage.P + VB.T @ stage.A
+    Qxx = stage.Q + stage.A.T @ VA
+    shifted = v + V @ stage.d
+    qu = stage.r + stage.B.T @ shifted
+    qx = stage.q + stage.A.T @ shifted
+
+    nu = stage.B.shape[-1]
+    H = Quu + regularisation * jnp.eye(nu, dtype=Quu.dtype)
+    free, fixed = jnp.ones(nu, bool), jnp.zeros(nu, Quu.dtype)
+    if limit is not None:
+        free, fixed = _clamped_set(H, qu, limit)
+    both = free[:, None] & free[None, :]
+    L, ok = cholesky(jnp.where(both, H, jnp.eye(nu, dtype=H.dtype)))
+    rhs = jnp.where(free, qu + H @ fixed, -fixed)
+    k, K, nu0, slope, rows_ok = _reduced_solve(L, rhs, jnp.where(free[:, None], Qux, 0.0), rows, free, fixed)
+    extra = dict(L=L, free=free, nu=nu0, N=slope, ok=ok & rows_ok, q=(Quu, Qux, Qxx, qu, qx))
+    return k, K, extra
+
+
+def _clamped_set(H, qu, limit: Limits):
+    """Free set, and the values at which the other controls are held."""
+    if not limit.box:
+        return limit.free, jnp.where(limit.free, 0.0, limit.lower)
+    # The projected Newton finds the set; the masked solve after it carries the values and their derivative.
+    stopped = jax.lax.stop_gradient((H, qu, limit.lower, limit.upper))
+    solution = box_qp(*stopped)
+    free = solution.free & solution.ok | ~solution.ok
+    at_upper = solution.x >= stopped[3]
+    return free, jnp.where(free, 0.0, jnp.where(at_upper, limit.upper, limit.lower))
+
+
+def _reduced_solve(L, qu, Qux, rows: EqualityRows | None, free, fixed):
+    """Solve the stage KKT system by two Cholesky factorisations (range space)."""
+    rhs = jnp.concatenate([qu[:, None], Qux], axis=1)
+    if rows is None:
+        solution = -cholesky_solve(L, rhs)
+        empty = jnp.zeros((0,), qu.dtype), jnp.zeros((0, Qux.shape[1]), qu.dtype)
+        return solution[:, 0], solution[:, 1:], *empty, jnp.array(True)
+    active = rows.mask.astype(qu.dtype)
+    D = active[:, None] * rows.D
+    D_free = jnp.where(free, D, 0.0)
+    residual = jnp.concatenate([(active * rows.e + D @ fixed)[:, None], active[:, None] * rows.C], axis=1)
+    Y = lower_solve(L, D_free.T)
+    Z = lower_solve(L, rhs)
+    S, ok = cholesky(Y.T @ Y + jnp.diag(1.0 - active))
+    multipliers = cholesky_solve(S, residual - Y.T @ Z)
+    solution = -cholesky_solve(L, rhs + D_free.T @ multipliers)
+    return solution[:, 0], solution[:, 1:], multipliers[:, 0], multipliers[:, 1:], ok
+
+
+def resweep(model: LQModel, sweep: Sweep, fixed: Array | None = None) -> tuple[Array, Array]:
+    """Linear half of the backward sweep, for new `q, r, d` and the matrices already factored in `sweep`.
+
+    Returns the feedforward `k` and the value gradient `v`. Not for sweeps with equality rows.
+    """
+    fixed = jnp.zeros_like(model.r) if fixed is None else fixed
+    return over_batch(_resweep, model.batch_ndim)(model, sweep, fixed)
+
+
+def _resweep(model: LQModel, sweep: Sweep, fixed: Array):
+    def step(v, knot):
+        A, B, d, q, r, V, K, Quu, Qux, L, free, fixed = knot
+        shifted = v + V @ d
+        qu, qx = r + B.T @ shifted, q + A.T @ shifted
+        fixed = jnp.where(free, 0.0, fixed)
+        k = -cholesky_solve(L, jnp.where(free, qu + Quu @ fixed, -fixed)[:, None])[:, 0]
+        v = qx + K.T @ (qu + Quu @ k) + Qux.T @ k
+        return v, (k, v)
+
+    knots = (model.A, model.B, model.d, model.q[:-1], model.r, sweep.value_hessian[1:], sweep.gains)
+    knots += (sweep.Quu, sweep.Qux, sweep.factor, sweep.free, fixed)
+    _, (k, v) = jax.lax.scan(step, model.q[-1], knots, reverse=True)
+    return k, jnp.concatenate([v, model.q[-1:]])
+
+
+def forward(model: LQModel, gains: Array, feedforward: Array, x0: Array) -> tuple[Array, Array]:
+    """Linear forward sweep `u = k + K x`, `x+ = A x + B u + d`; returns states (N+1, nx) and controls (N, nu)."""
+    return over_batch(_forward, model.batch_ndim)(model, gains, feedforward, x0)
+
+
+def _forward(model: LQModel, gains, feedforward, x0):
+    def step(x, knot):
+        A, B, d, K, k = knot
+        u = k + K @ x
+        new = A @ x + B @ u + d
+        return new, (new, u)
+
+    _, (x, u) = jax.lax.scan(step, x0, (model.A, model.B, model.d, gains, feedforward))
+    return jnp.concatenate([x0[None], x]), u
+
+
+def costates(model: LQModel, states: Array, controls: Array) -> Array:
+    """Value gradients along a trajectory, shape (N+1, nx): spec differentiable_mpc eq. (7).
+
+    `lambda_N = Q_N x_N + q_N`, `lambda_k = A_k' lambda_{k+1} + Q_k x_k + P_k' u_k + q_k`.
+    """
+    return over_batch(_costates, model.batch_ndim)(model, states, controls)
+
+
+def _costates(model: LQModel, states, controls):
+    gradient = jnp.einsum("kij,kj->ki", model.Q, states) + model.q
+    gradient = gradient.at[:-1].add(jnp.einsum("kij,ki->kj", model.P, controls))
+
+    def step(costate, knot):
+        A, g = knot
+        costate = A.T @ costate + g
+        return costate, costate
+
+    _, earlier = jax.lax.scan(step, gradient[-1], (model.A, gradient[:-1]), reverse=True)
+    return jnp.concatenate([earlier, gradient[-1:]])
+
+
+def control_gradient(model: LQModel, states: Array, controls: Array, costate: Array) -> Array:
+    """Derivative of the cost with respect to each control, `R u + P x + r + B' lambda_{k+1}`, shape (N, nu)."""
+    gradient = jnp.einsum("...kij,...kj->...ki", model.R, controls) + model.r
+    gradient += jnp.einsum("...kij,...kj->...ki", model.P, states[..., :-1, :])
+    return gradient + jnp.einsum("...kij,...ki->...kj", model.B, costate[..., 1:, :])

@@ -1,0 +1,38 @@
+"""What is to be solved: dynamics, costs, constraints, and their expansions at all knots at once."""
+
+from costogo.problem.costs import (
+    AbstractCost,
+    QuadraticCost,
+    QuadraticTerminalCost,
+    ScaledCost,
+    SumCost,
+    TrackingCost,
+)
+from costogo.problem.dynamics import Discretised, DiscretisedCost, SimulatorDynamics, discretise
+from costogo.problem.expansion import expand, linearise, with_dynamics_curvature
+from costogo.problem.problem import OptimalControlProblem
+from costogo.problem.rollout import AffineFeedback, defects, open_loop, rollout, total_cost
+from costogo.problem.slew_rate import with_slew_rate
+
+__all__ = [
+    "AbstractCost",
+    "AffineFeedback",
+    "Discretised",
+    "DiscretisedCost",
+    "OptimalControlProblem",
+    "QuadraticCost",
+    "QuadraticTerminalCost",
+    "ScaledCost",
+    "SimulatorDynamics",
+    "SumCost",
+    "TrackingCost",
+    "defects",
+    "discretise",
+    "expand",
+    "linearise",
+    "open_loop",
+    "rollout",
+    "total_cost",
+    "with_dynamics_curvature",
+    "with_slew_rate",
+]

@@ -1,0 +1,20 @@
+"""Solvers of optimal control problems, and the derivatives of their solutions."""
+
+from costogo.solvers.adjoint import ImplicitAdjoint, UnrolledAdjoint, adjoint_system
+from costogo.solvers.api import solve
+from costogo.solvers.box_ddp import BoxDDP
+from costogo.solvers.hoist import hoist
+from costogo.solvers.solution import Multipliers, QuadraticValue, Solution, SolveStats
+
+__all__ = [
+    "BoxDDP",
+    "ImplicitAdjoint",
+    "Multipliers",
+    "QuadraticValue",
+    "Solution",
+    "SolveStats",
+    "UnrolledAdjoint",
+    "adjoint_system",
+    "hoist",
+    "solve",
+]

@@ -1,0 +1,109 @@
+"""`solve`: the one entry point for every solver."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from costogo.core.compatibility import warn_if_affected
+from costogo.core.errors import CostogoError, DerivativeError, SolveError
+from costogo.core.status import Status
+from costogo.core.validate import is_concrete, require, require_shape
+from costogo.problem import OptimalControlProblem
+from costogo.solvers.adjoint import ImplicitAdjoint, UnrolledAdjoint
+from costogo.solvers.box_ddp import BoxDDP
+from costogo.solvers.hoist import hoist
+from costogo.solvers.solution import Solution
+
+
+def solve(
+    problem: OptimalControlProblem,
+    x0: Float[ArrayLike, " nx"],
+    controls: Float[ArrayLike, "N nu"] | None = None,
+    *,
+    solver: BoxDDP | None = None,
+    adjoint: ImplicitAdjoint | UnrolledAdjoint | None = None,
+    t0: ArrayLike = 0.0,
+    throw: bool = False,
+) -> Solution:
+    """Solve one optimal control problem from `x0` (nx,). Batch with `jax.vmap`; `jax.jit` and `jax.grad` work on it.
+
+    `controls` (N, nu) is the initial guess (default: zero, clipped to the bounds). `solver` defaults to `BoxDDP()`,
+    whose interior-point subproblem solves every convex problem with control bounds; `adjoint` to `ImplicitAdjoint()`.
+    Precision follows `x0`: float64 needs `jax_enable_x64`.
+
+    Failures are values: `solution.status` is a `costogo.Status` code for each problem, and the others of a batch keep
+    their solutions and gradients. With `throw=True` a failure raises `SolveError` (inside `jit`: a runtime error).
+    Misuse (shapes, bounds, unsupported constraints, simulator dynamics with gradients) raises `CostogoError` first.
+    """
+    warn_if_affected()
+    solver = BoxDDP() if solver is None else solver
+    adjoint = ImplicitAdjoint() if adjoint is None else adjoint
+    x0, controls, t0 = _checked(problem, x0, controls, t0, solver, adjoint)
+    solution = _solve(problem, x0, controls, t0, solver, adjoint)
+    return _thrown(solution) if throw else solution
+
+
+@eqx.filter_jit
+def _solve(problem, x0: Array, controls: Array, t0: Array, solver, adjoint) -> Solution:
+    # Floats of the problem that reach this point as numbers are constants; as tracers they are parameters.
+    hoisted = hoist(problem, x0)
+    hoisted = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, hoisted)
+    if not hasattr(problem.dynamics, "step"):
+        return adjoint.solve(solver, hoisted, x0, controls, t0)
+    return _without_derivative(lambda *args: solver.run(hoisted, *args), x0, controls, t0)
+
+
+def _without_derivative(run: Any, *args: Array) -> Solution:
+    """Solve with simulator dynamics, refusing to be differentiated."""
+
+    @jax.custom_jvp
+    def guarded(*args):
+        return run(*args)
+
+    @guarded.defjvp
+    def refuse(primals, tangents):
+        raise DerivativeError(
+            "a solution under simulator dynamics has no derivative; give JAX dynamics f(x, u, t), "
+            "or wrap the arguments in jax.lax.stop_gradient"
+        )
+
+    return guarded(*args)
+
+
+def _checked(problem, x0, controls, t0, solver, adjoint) -> tuple[Array, Array, Array]:
+    require(isinstance(problem, OptimalControlProblem), f"problem is a {type(problem).__name__}; "
+            "pass a costogo.OptimalControlProblem")  # fmt: skip
+    require(hasattr(solver, "run"), f"solver is {solver!r}; pass a solver object such as costogo.BoxDDP()")
+    require(hasattr(adjoint, "solve"), f"adjoint is {adjoint!r}; pass ImplicitAdjoint() or UnrolledAdjoint()")
+    x0 = _floating("x0", x0)
+    require(x0.ndim == 1 and x0.size > 0, f"x0 has shape {x0.shape}; pass one state (nx,), and jax.vmap for a batch")
+    shape = (problem.horizon, problem.nu)
+    controls = jnp.zeros(shape, x0.dtype) if controls is None else _floating("controls", controls).astype(x0.dtype)
+    require_shape("controls", controls.shape, shape, "pass one control for each interval, (N, nu), or None")
+    solver.check(problem)
+    return x0, controls, jnp.asarray(t0, x0.dtype)
+
+
+def _floating(name: str, value: Any) -> Array:
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise CostogoError(f"{name} is {value!r}; pass an array of numbers") from error
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise CostogoError(f"{name} has dtype {array.dtype}; pass real numbers")
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+
+
+def _thrown(solution: Solution) -> Solution:
+    if not is_concrete(solution.status):
+        failed = solution.status != Status.CONVERGED
+        return eqx.error_if(solution, failed, "costogo.solve did not converge; see solution.status without throw=True")
+    code = Status(int(np.asarray(solution.status)))
+    if code != Status.CONVERGED:
+        raise SolveError(f"solve ended with {code.name} after {int(solution.iterations)} iterations: {code.describe()}")
+    return solution
