@@ -7,24 +7,31 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from costogo.core.status import Status
 from costogo.core.validate import require
 from costogo.learn.data import Demonstrations, ImitationData, Minibatches, take
+from costogo.learn.state import TrainState, labelled
 from costogo.problem import OptimalControlProblem
 from costogo.solvers import BoxDDP, ImplicitAdjoint, Solution, adjoint_system, solve
 
 
 class ImitationState(eqx.Module):
-    """Training state: step count, data-order key, parameters, optimiser state, warm starts (n, N, nu), clamp count."""
+    """Training state, and the stored controls (n, N, nu) from which the next solves start."""
 
-    step: Int[Array, ""]
-    key: Array
-    parameters: Any
-    optimiser: Any
+    train: TrainState
     warm_starts: Float[Array, "n N nu"]
-    projections: Int[Array, ""]
+
+    @property
+    def step(self) -> Array:
+        """Updates done so far."""
+        return self.train.step
+
+    @property
+    def parameters(self) -> Any:
+        """Current parameters."""
+        return self.train.parameters
 
 
 class DiffMPCImitation(eqx.Module):
@@ -72,21 +79,15 @@ class DiffMPCImitation(eqx.Module):
     def init(self, key: Array) -> ImitationState:
         """Training state at the start; `key` orders the data."""
         parameters = jax.tree.map(jnp.asarray, self.parameters)
-        return ImitationState(
-            step=jnp.array(0, jnp.int32),
-            key=key,
-            parameters=parameters,
-            optimiser=self.optimiser.init(parameters),
-            warm_starts=jnp.zeros_like(self.data.train.controls),
-            projections=jnp.array(0, jnp.int32),
-        )
+        warm_starts = jnp.zeros_like(self.data.train.controls)
+        return ImitationState(TrainState.create(key, parameters, self.optimiser), warm_starts)
 
     def step(self, state: ImitationState) -> tuple[ImitationState, dict[str, Array]]:
         """One update on one minibatch."""
         epoch = state.step // self.steps_per_epoch
         first = state.step % (self.steps_per_epoch * self.reset_every) == 0
         warm = jnp.where(first, 0.0, state.warm_starts)
-        rows, weights = self.minibatches.rows(state.key, state.step)
+        rows, weights = self.minibatches.rows(state.train.key, state.step)
         batch, guesses = take(self.data.train, rows), take(warm, rows)
 
         differentiate = jax.value_and_grad(self._loss, has_aux=True)
@@ -97,19 +98,9 @@ class DiffMPCImitation(eqx.Module):
         gradient = jax.tree.map(lambda g: jnp.tensordot(weights, g, 1) / jnp.sum(weights), gradients)
         if self.freeze is not None:
             gradient = self.freeze(epoch, gradient)
-        updates, optimiser = self.optimiser.update(gradient, state.optimiser, state.parameters)
-        updated = optax.apply_updates(state.parameters, updates)
-        parameters = updated if self.project is None else self.project(updated)
-
         finite = jnp.isfinite(solutions.controls)
-        new = ImitationState(
-            step=state.step + 1,
-            key=state.key,
-            parameters=parameters,
-            optimiser=optimiser,
-            warm_starts=warm.at[rows].set(jnp.where(finite, solutions.controls, 0.0), mode="drop"),
-            projections=state.projections + _changed(updated, parameters),
-        )
+        stored = warm.at[rows].set(jnp.where(finite, solutions.controls, 0.0), mode="drop")
+        new = ImitationState(state.train.update(gradient, self.optimiser, self.project), stored)
         return new, _batch_metrics(losses, weights, solutions, gradients)
 
     def evaluate(self, state: ImitationState) -> dict[str, Array]:
@@ -122,10 +113,7 @@ class DiffMPCImitation(eqx.Module):
             metrics[f"{name}_loss"] = jnp.mean(losses)
             metrics[f"{name}_unconverged"] = jnp.mean(solutions.status != Status.CONVERGED)
         metrics["test_fallback"] = jnp.mean(self._fallbacks(state.parameters, solutions))
-        metrics["projections"] = state.projections
-        for path, leaf in jax.tree_util.tree_leaves_with_path(state.parameters):
-            metrics["parameter" + jax.tree_util.keystr(path)] = leaf
-        return metrics
+        return metrics | {"projections": state.train.projections} | labelled(state.parameters)
 
     def policy(self, state: ImitationState) -> Callable[[Array], Solution]:
         """The learned MPC: a function from an initial state to the solution of the learner's problem."""
@@ -149,12 +137,6 @@ class DiffMPCImitation(eqx.Module):
             return ~system.positive_definite
 
         return jax.vmap(fallback)(solutions)
-
-
-def _changed(before: Any, after: Any) -> Array:
-    """One if a projection moved any parameter, else zero."""
-    moved = [jnp.any(a != b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)]
-    return jnp.any(jnp.array(moved)).astype(jnp.int32)
 
 
 def _batch_metrics(losses: Array, weights: Array, solutions: Solution, gradients: Any) -> dict[str, Array]:
