@@ -38,3 +38,9 @@ def labelled(parameters: Any) -> dict[str, Array]:
     """Parameters as metrics, named by their path."""
     leaves = jax.tree_util.tree_leaves_with_path(parameters)
     return {"parameter" + jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def initial_parameters(parameters: Any, key: Array) -> Any:
+    """Start of training: a pytree of numbers, or a function of the key that draws one."""
+    drawn = parameters(key) if callable(parameters) else parameters
+    return jax.tree.map(jnp.asarray, drawn)

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array
 
 from costogo.learn.data import Demonstrations, ImitationData, Minibatches, take
-from costogo.learn.state import TrainState, labelled
+from costogo.learn.state import TrainState, initial_parameters, labelled
 
 
 def next_state_errors(dynamics: Callable, batch: Demonstrations) -> Array:
@@ -48,8 +48,9 @@ class SystemIdentification(eqx.Module):
         return self.minibatches.per_epoch
 
     def init(self, key: Array) -> TrainState:
-        """Training state at the start; `key` orders the data."""
-        return TrainState.create(key, jax.tree.map(jnp.asarray, self.parameters), self.optimiser)
+        """Training state at the start; `key` orders the data and draws the parameters."""
+        order, draw = jax.random.split(key)
+        return TrainState.create(order, initial_parameters(self.parameters, draw), self.optimiser)
 
     def step(self, state: TrainState) -> tuple[TrainState, dict[str, Array]]:
         """One update on one minibatch."""

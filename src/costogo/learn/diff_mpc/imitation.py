@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from costogo.core.status import Status
 from costogo.core.validate import require
 from costogo.learn.data import Demonstrations, ImitationData, Minibatches, take
-from costogo.learn.state import TrainState, labelled
+from costogo.learn.state import TrainState, initial_parameters, labelled
 from costogo.problem import OptimalControlProblem
 from costogo.solvers import BoxDDP, ImplicitAdjoint, Solution, adjoint_system, solve
 
@@ -39,7 +39,8 @@ class DiffMPCImitation(eqx.Module):
 
     Minimises the mean squared error between the learner's optimal controls and the expert's,
     `mean_{batch, k, i} (u*_{k,i}(theta) - u_{k,i})^2`, over parameters theta of cost, dynamics or both, by gradients
-    through the solver. `build(theta)` returns the learner's `OptimalControlProblem`; `parameters` is the start.
+    through the solver. `build(theta)` returns the learner's `OptimalControlProblem`; `parameters` is the start, a pytree or a
+    function of a key that draws one.
 
     Each solve starts from the stored controls of that trajectory, which are reset to zero every `reset_every` epochs.
     A solve that does not converge keeps its loss and contributes no gradient; it is counted (`unconverged`). `freeze`
@@ -77,10 +78,11 @@ class DiffMPCImitation(eqx.Module):
         return self.minibatches.per_epoch
 
     def init(self, key: Array) -> ImitationState:
-        """Training state at the start; `key` orders the data."""
-        parameters = jax.tree.map(jnp.asarray, self.parameters)
+        """Training state at the start; `key` orders the data and draws the parameters."""
+        order, draw = jax.random.split(key)
+        parameters = initial_parameters(self.parameters, draw)
         warm_starts = jnp.zeros_like(self.data.train.controls)
-        return ImitationState(TrainState.create(key, parameters, self.optimiser), warm_starts)
+        return ImitationState(TrainState.create(order, parameters, self.optimiser), warm_starts)
 
     def step(self, state: ImitationState) -> tuple[ImitationState, dict[str, Array]]:
         """One update on one minibatch."""
@@ -105,15 +107,20 @@ class DiffMPCImitation(eqx.Module):
 
     def evaluate(self, state: ImitationState) -> dict[str, Array]:
         """Losses on held-out demonstrations, failure counts and parameters."""
+        metrics = self.evaluate_parameters(state.parameters)
+        return metrics | {"projections": state.train.projections} | labelled(state.parameters)
+
+    def evaluate_parameters(self, parameters: Any) -> dict[str, Array]:
+        """Imitation losses of any parameters, wherever they were learned."""
         metrics = {}
         for name in ("validation", "test"):
             split: Demonstrations = getattr(self.data, name)
             guess = jnp.zeros_like(split.controls)
-            losses, solutions = jax.vmap(self._loss, in_axes=(None, 0, 0))(state.parameters, split, guess)
+            losses, solutions = jax.vmap(self._loss, in_axes=(None, 0, 0))(parameters, split, guess)
             metrics[f"{name}_loss"] = jnp.mean(losses)
             metrics[f"{name}_unconverged"] = jnp.mean(solutions.status != Status.CONVERGED)
-        metrics["test_fallback"] = jnp.mean(self._fallbacks(state.parameters, solutions))
-        return metrics | {"projections": state.train.projections} | labelled(state.parameters)
+        metrics["test_fallback"] = jnp.mean(self._fallbacks(parameters, solutions))
+        return metrics
 
     def policy(self, state: ImitationState) -> Callable[[Array], Solution]:
         """The learned MPC: a function from an initial state to the solution of the learner's problem."""

@@ -1,0 +1,42 @@
+"""Experiments by name: `costogo reproduce diff_mpc/x1`."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from costogo.core.errors import CostogoError, known
+from costogo.core.validate import require
+
+EXPERIMENTS = {
+    "diff_mpc/x1": "time and memory of the backward pass against the number of solver iterations",
+    "diff_mpc/x2": "LQR imitation: learn A and B from an expert with the same cost",
+    "diff_mpc/x3": "pendulum and cart-pole imitation: five modes, three train sizes",
+    "diff_mpc/x4": "non-realisable expert: system identification against differentiable MPC",
+}
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """How to run an experiment: `quick` shrinks it to a smoke test, `seeds` overrides the paper's count."""
+
+    out: Path
+    quick: bool = False
+    seeds: int | None = None
+
+    def __post_init__(self):
+        require(self.seeds is None or self.seeds >= 1, f"seeds is {self.seeds}; pass at least 1")
+
+
+def run_experiment(name: str, config: ExperimentConfig) -> Path:
+    """Run an experiment; writes CSV, figures, claims and report into `config.out / name` and returns that folder."""
+    known("experiment", name, EXPERIMENTS)
+    folder = config.out / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CostogoError(f"output folder {folder} is not writable: {error}; choose another with --out") from error
+    module = importlib.import_module("costogo.experiments." + name.replace("/", "."))
+    run: Callable[[ExperimentConfig, Path], None] = module.run
+    run(config, folder)
+    return folder
