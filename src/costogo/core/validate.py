@@ -1,7 +1,7 @@
 """Checks that run before tracing. Values are looked at only where they are concrete; tracers pass."""
 
-import jax
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from costogo.core.errors import CostogoError
@@ -9,7 +9,7 @@ from costogo.core.errors import CostogoError
 
 def is_concrete(value: object) -> bool:
     """True if the value can be looked at now, that is, it is not being traced."""
-    return not isinstance(value, jax.core.Tracer)
+    return not isinstance(value, Tracer)
 
 
 def require(condition: bool, message: str) -> None:

@@ -1,0 +1,1 @@
+"""One folder per paper: configurations, a module per figure, published claims as data."""

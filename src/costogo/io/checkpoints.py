@@ -55,7 +55,9 @@ def load_checkpoint(path: Path | str, like: Any) -> tuple[Any, dict]:
     names = {name for name, _ in expected}
     for name in header["leaves"]:
         if name not in names:
-            raise CheckpointError(f"{path} holds leaf {name!r}, which this run has no place for; another configuration?")
+            raise CheckpointError(
+                f"{path} holds leaf {name!r}, which this run has no place for; another configuration?"
+            )
     loaded = [_restore(path, name, leaf, arrays) for name, leaf in expected]
     dynamic, static = eqx.partition(like, eqx.is_array)
     return eqx.combine(jax.tree.unflatten(jax.tree.structure(dynamic), loaded), static), header["metadata"]

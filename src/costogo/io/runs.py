@@ -60,7 +60,9 @@ class RunFolder:
             for folder in (run.path, run.checkpoints, run.figures):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CostogoError(f"output folder {run.path} is not writable: {error}; choose another with --out") from error
+            raise CostogoError(
+                f"output folder {run.path} is not writable: {error}; choose another with --out"
+            ) from error
         if not os.access(run.path, os.W_OK):
             raise CostogoError(f"output folder {run.path} is not writable; choose another with --out")
         if run.config.exists():
@@ -96,7 +98,7 @@ def manifest(settings: dict) -> dict:
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "device": f"{device.platform}: {device.device_kind}",
-        "float64": bool(jax.config.jax_enable_x64),
+        "float64": bool(jax.config.read("jax_enable_x64")),
         "versions": {name: _version(name) for name in PACKAGES},
     }
 

@@ -13,7 +13,7 @@ STEP_TRIALS = 10
 
 
 class BoxQPSolution(eqx.Module):
-    """Minimiser, free set and iteration count of a box QP; `ok` is False if the free block was not positive definite."""
+    """Minimiser, free set and iterations of a box QP; `ok` is False if the free block was not positive definite."""
 
     x: Float[Array, " n"]
     free: Bool[Array, " n"]

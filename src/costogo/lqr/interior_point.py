@@ -81,8 +81,8 @@ def interior_point(
 
     Mehrotra's predictor-corrector with slacks. With `h(w) = Gw + e >= 0`, slack s, multiplier z, each iteration is one
     unconstrained Riccati sweep of the model with `G' diag(z/s) G` added to the Hessian and `G'(z/s e - z - c/s)` to
-    the gradient, where `c = sigma mu - (ds dz)_affine`; the corrector repeats the linear half only. The dynamics hold at
-    every iterate. Without general rows, a primal-dual active-set iteration on the masked sweep then makes the answer
+    the gradient, where `c = sigma mu - (ds dz)_affine`; the corrector repeats the linear half only. The dynamics hold
+    at every iterate. Without general rows, a primal-dual active-set iteration on the masked sweep then makes the answer
     exact (multiplier signs and bounds are verified). `CONVERGED` means: verified active set, or, with general rows,
     complementarity and residual below the precision's limit. `INFEASIBLE`: bounds cross or the residual does not fall.
     """
@@ -111,7 +111,9 @@ def _solve(problem: _Problem, max_iterations: int, polish_iterations: int) -> Bo
     scale = 1e-30 + start.mu
 
     def running(it: _Iterate):
-        converged = (it.mu <= tolerance * scale) & (_residual(problem, it) <= tolerance * (1.0 + jnp.max(jnp.abs(it.u))))
+        converged = (it.mu <= tolerance * scale) & (
+            _residual(problem, it) <= tolerance * (1.0 + jnp.max(jnp.abs(it.u)))
+        )
         return ~converged & it.ok & (it.iteration < max_iterations)
 
     final = jax.lax.while_loop(running, lambda it: _iterate(problem, it), start)
@@ -141,7 +143,9 @@ def _start(problem: _Problem) -> _Iterate:
     x, u = forward(problem.model, sweep.gains, sweep.feedforward, problem.x0)
     gaps = _gaps(problem, x, u)
     curvature = jnp.mean(jnp.diagonal(problem.model.R, axis1=-2, axis2=-1))
-    violation = jnp.max(jnp.array([jnp.max(jnp.where(p, -g, 0.0), initial=0.0) for g, p in zip(gaps, problem.present, strict=True)]))
+    violation = jnp.max(
+        jnp.array([jnp.max(jnp.where(p, -g, 0.0), initial=0.0) for g, p in zip(gaps, problem.present, strict=True)])
+    )
     floor = jnp.maximum(violation, 1e-2 * (1.0 + jnp.max(jnp.abs(u)) * (violation > 0)))
     interior = jnp.all(jnp.array([jnp.all((g > 0) | ~p) for g, p in zip(gaps, problem.present, strict=True)]))
     slack = _map(lambda g: jnp.where(interior, g, jnp.maximum(g, floor)), gaps)
@@ -154,7 +158,9 @@ def _start(problem: _Problem) -> _Iterate:
 def _residual(problem: _Problem, it: _Iterate) -> Array:
     """Largest difference between a slack and the inequality it stands for."""
     gaps = _gaps(problem, it.x, it.u)
-    differences = _map(lambda g, s, p: jnp.max(jnp.where(p, jnp.abs(g - s), 0.0), initial=0.0), gaps, it.slack, problem.present)
+    differences = _map(
+        lambda g, s, p: jnp.max(jnp.where(p, jnp.abs(g - s), 0.0), initial=0.0), gaps, it.slack, problem.present
+    )
     return jnp.max(jnp.array(differences))
 
 

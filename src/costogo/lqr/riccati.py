@@ -1,4 +1,4 @@
-"""The Riccati sweeps: backward (unconstrained, masked, box-constrained, equality-constrained), its linear half, forward.
+"""The Riccati sweeps: backward (unconstrained, masked, boxed, equality-constrained), its linear half, forward.
 
 All solvers of this library use this one backward pass. A sweep takes any number of leading batch axes.
 """
@@ -149,7 +149,7 @@ def _stage(stage: LQModel, limit: Limits | None, rows: EqualityRows | None, V, v
     L, ok = cholesky(jnp.where(both, H, jnp.eye(nu, dtype=H.dtype)))
     rhs = jnp.where(free, qu + H @ fixed, -fixed)
     k, K, nu0, slope, rows_ok = _reduced_solve(L, rhs, jnp.where(free[:, None], Qux, 0.0), rows, free, fixed)
-    extra = dict(L=L, free=free, nu=nu0, N=slope, ok=ok & rows_ok, q=(Quu, Qux, Qxx, qu, qx))
+    extra = {"L": L, "free": free, "nu": nu0, "N": slope, "ok": ok & rows_ok, "q": (Quu, Qux, Qxx, qu, qx)}
     return k, K, extra
 
 

@@ -76,7 +76,7 @@ class RecedingHorizon(eqx.Module):
 
 
 class Trajectory(eqx.Module):
-    """Closed-loop trajectory: states (steps+1, nx), controls (steps, nu), times (steps,) and what each step reported."""
+    """Closed-loop states (steps+1, nx), controls (steps, nu), times (steps,) and what each step reported."""
 
     states: Float[Array, "steps+1 nx"]
     controls: Float[Array, "steps nu"]

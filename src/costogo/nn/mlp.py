@@ -18,12 +18,11 @@ class MLP(eqx.Module):
     def __init__(self, sizes: tuple[int, ...], *, key: Array, activation: Callable = jax.nn.relu):
         require(len(sizes) >= 2, f"sizes is {sizes}; pass input, hidden and output sizes, at least two numbers")
         keys = jax.random.split(key, len(sizes) - 1)
-        self.layers = tuple(
-            eqx.nn.Linear(a, b, key=k) for a, b, k in zip(sizes[:-1], sizes[1:], keys, strict=True)
-        )
+        self.layers = tuple(eqx.nn.Linear(a, b, key=k) for a, b, k in zip(sizes[:-1], sizes[1:], keys, strict=True))
         self.activation = activation
 
     def __call__(self, x: Array) -> Array:
+        """Output for one input."""
         for layer in self.layers[:-1]:
             x = self.activation(layer(x))
         return self.layers[-1](x)

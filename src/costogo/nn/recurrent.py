@@ -31,6 +31,8 @@ class RecurrentPolicy(eqx.Module):
         self.horizon = horizon
 
     def __call__(self, x0: Float[Array, " nx"]) -> Float[Array, "horizon nu"]:
+        """Controls from the initial state."""
+
         def step(carry, _):
             memory, given = carry
             memory = self.cell(given, memory)

@@ -20,6 +20,7 @@ class AbstractCost(eqx.Module):
     """A stage cost `l(x, u, t)`, a scalar per step. Costs add up with `+` and scale with `*`."""
 
     def __call__(self, x: Array, u: Array, t: Array) -> Array:
+        """Cost of one step."""
         raise NotImplementedError
 
     def __add__(self, other: Callable) -> "SumCost":
@@ -37,6 +38,7 @@ class SumCost(AbstractCost):
     terms: tuple[Callable, ...]
 
     def __call__(self, x: Array, u: Array, t: Array) -> Array:
+        """Cost of one step."""
         return sum((term(x, u, t) for term in self.terms), jnp.zeros((), x.dtype))
 
 
@@ -47,6 +49,7 @@ class ScaledCost(AbstractCost):
     factor: ArrayLike
 
     def __call__(self, x: Array, u: Array, t: Array) -> Array:
+        """Cost of one step."""
         return self.factor * self.cost(x, u, t)
 
 
@@ -74,6 +77,7 @@ class QuadraticCost(AbstractCost):
             require(square, f"{name} has shape {shape}; pass a scalar, a diagonal (n,) or a square matrix (n, n)")
 
     def __call__(self, x: Array, u: Array, t: Array) -> Array:
+        """Cost of one step."""
         linear = jnp.sum(jnp.asarray(self.q) * x) + jnp.sum(jnp.asarray(self.r) * u)
         return _quadratic_form(self.Q, x - self.x_ref) + _quadratic_form(self.R, u - self.u_ref) + linear
 
@@ -86,6 +90,7 @@ class QuadraticTerminalCost(eqx.Module):
     x_ref: ArrayLike = 0.0
 
     def __call__(self, x: Array) -> Array:
+        """Cost of the last state."""
         return _quadratic_form(self.Q, x - self.x_ref) + jnp.sum(jnp.asarray(self.q) * x)
 
 
@@ -104,6 +109,7 @@ class TrackingCost(AbstractCost):
     dt: float = 1.0
 
     def __call__(self, x: Array, u: Array, t: Array) -> Array:
+        """Cost of one step."""
         # Half a thousandth of a step absorbs the rounding of t0 + k dt.
         k = jnp.clip(jnp.floor(t / self.dt + 5e-4).astype(int), 0, len(self.x_refs) - 1)
         u_ref = 0.0 if self.u_refs is None else self.u_refs[k]

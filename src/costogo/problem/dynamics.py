@@ -21,9 +21,11 @@ class SimulatorDynamics(eqx.Module):
     """
 
     def step(self, xs: Array, us: Array, ts: Array) -> Array:
+        """Next states."""
         raise NotImplementedError
 
     def linearise(self, xs: Array, us: Array, ts: Array) -> tuple[Array, Array, Array]:
+        """Next states and Jacobians."""
         raise NotImplementedError
 
 
@@ -63,6 +65,7 @@ class Discretised(eqx.Module):
     substeps: int = eqx.field(static=True)
 
     def __call__(self, x: Array, u: Array, t: Array) -> Array:
+        """Next state."""
         step, h = METHODS[self.method], self.dt / self.substeps
         for i in range(self.substeps):
             x = step(self.f, x, u, t + i * h, h)
@@ -86,4 +89,5 @@ class DiscretisedCost(eqx.Module):
     dt: ArrayLike
 
     def __call__(self, x: Array, u: Array, t: Array) -> Array:
+        """Cost of one step."""
         return self.dt * self.running_cost(x, u, t)

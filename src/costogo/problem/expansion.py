@@ -62,7 +62,7 @@ def with_dynamics_curvature(
     """Add `sum_j lambda_{k+1,j} grad^2 f_j` to the Hessian of the expansion; `model` is in deviations."""
     if hasattr(problem.dynamics, "linearise"):
         raise DerivativeError(
-            "the exact Hessian needs second derivatives, which simulator dynamics do not have; use hessian='gauss_newton'"
+            "simulator dynamics have no second derivatives; use hessian='gauss_newton'"
         )
     nx = states.shape[-1]
     costate = costates(model, jnp.zeros_like(states), jnp.zeros_like(controls))[1:]

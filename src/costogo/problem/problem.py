@@ -103,7 +103,9 @@ def _control_dimension(nu: int | None, control_bounds: Any) -> int:
     if nu is not None:
         sizes.add(nu)
     if not sizes:
-        raise CostogoError("the number of controls is not known; pass nu=..., or control_bounds as vectors of length nu")
+        raise CostogoError(
+            "the number of controls is not known; pass nu=..., or control_bounds as vectors of length nu"
+        )
     require(len(sizes) == 1, f"control_bounds and nu disagree on the number of controls: {sorted(sizes)}")
     size = sizes.pop()
     require(isinstance(size, int | np.integer) and size >= 1, f"nu is {size!r}; pass an integer of at least 1")

@@ -131,7 +131,7 @@ def adjoint_system(
     state_cotangent: Array,
     control_cotangent: Array,
 ) -> AdjointSystem:
-    """Solve the adjoint LQR at a trajectory, with Gauss-Newton where the Lagrangian Hessian is not positive definite."""
+    """Solve the adjoint LQR at a trajectory, by Gauss-Newton where the Lagrangian Hessian is not positive definite."""
     ts = problem.times(t0, controls.dtype)
     gauss_newton = expand(problem, states, controls, ts)
     gauss_newton = eqx.tree_at(lambda m: m.d, gauss_newton, jnp.zeros_like(gauss_newton.d))

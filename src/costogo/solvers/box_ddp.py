@@ -81,14 +81,20 @@ class BoxDDP(eqx.Module):
         require(self.max_iterations >= 0, f"max_iterations is {self.max_iterations}; pass 0 or more")
         require(self.line_search_trials >= 1, f"line_search_trials is {self.line_search_trials}; pass at least 1")
         require(self.line_search_block >= 1, f"line_search_block is {self.line_search_block}; pass at least 1")
-        require(0 < self.line_search_decay < 1, f"line_search_decay is {self.line_search_decay}; pass a number in (0, 1)")
-        require(self.tolerance is None or self.tolerance >= 0, f"tolerance is {self.tolerance}; pass 0 or more, or None")
+        require(
+            0 < self.line_search_decay < 1, f"line_search_decay is {self.line_search_decay}; pass a number in (0, 1)"
+        )
+        require(
+            self.tolerance is None or self.tolerance >= 0, f"tolerance is {self.tolerance}; pass 0 or more, or None"
+        )
 
     def check(self, problem: OptimalControlProblem) -> None:
         """Raise on what this solver does not handle."""
         for name in ("equality", "inequality"):
             if getattr(problem, name) is not None:
-                raise CostogoError(f"BoxDDP does not handle {name} constraints, only control bounds; put it in the cost")
+                raise CostogoError(
+                    f"BoxDDP does not handle {name} constraints, only control bounds; put it in the cost"
+                )
 
     def run(self, problem: OptimalControlProblem, x0: Array, controls: Array, t0: Array) -> Solution:
         """Iterate until every test is met; one problem, unbatched."""
@@ -169,7 +175,9 @@ class BoxDDP(eqx.Module):
             moved, _, accepted = search(*arguments, rule, sufficient, penalty)
             return moved, accepted
         # The step size is a constant for autodiff; one more pass at it carries the derivative.
-        _, alpha, accepted = search(*jax.lax.stop_gradient(arguments), rule, *jax.lax.stop_gradient((sufficient, penalty)))
+        _, alpha, accepted = search(
+            *jax.lax.stop_gradient(arguments), rule, *jax.lax.stop_gradient((sufficient, penalty))
+        )
         return FORWARD_PASSES[self.shooting](problem, at, direction, alpha, knots), accepted
 
     def _direction(

@@ -93,7 +93,9 @@ def search(
         exponents = index + jnp.arange(rule.block)
         alphas = jnp.asarray(rule.decay, old.dtype) ** exponents
         trials = jax.vmap(lambda alpha: advance(problem, at, direction, alpha, knots))(alphas)
-        passes = (trials.cost + penalty * trials.gap <= old + alphas * sufficient + rounding) & (exponents < rule.trials)
+        passes = (trials.cost + penalty * trials.gap <= old + alphas * sufficient + rounding) & (
+            exponents < rule.trials
+        )
         first, accepted = jnp.argmax(passes), jnp.any(passes)
         best = jax.tree.map(lambda trial, kept: jnp.where(accepted, trial[first], kept), trials, at)
         return index + rule.block, best, jnp.where(accepted, alphas[first], 0.0), accepted

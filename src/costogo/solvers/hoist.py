@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import eval_jaxpr
 from jaxtyping import Array
 
 from costogo.core.errors import CostogoError
@@ -20,7 +21,8 @@ class Hoisted(eqx.Module):
     jaxpr: Any = eqx.field(static=True)
 
     def __call__(self, *args: Array) -> Array:
-        return jax.core.eval_jaxpr(self.jaxpr, self.constants, *args)[0]
+        """Evaluate the function."""
+        return eval_jaxpr(self.jaxpr, self.constants, *args)[0]
 
 
 def hoist(problem: OptimalControlProblem, x0: Array) -> OptimalControlProblem:
@@ -38,8 +40,13 @@ def hoist(problem: OptimalControlProblem, x0: Array) -> OptimalControlProblem:
             continue
         arguments = (x,) if name == "terminal_cost" else (x, u, t)
         hoisted = _trace(name, function, arguments, shapes.get(name), x0.dtype)
-        problem = eqx.tree_at(lambda p, name=name: getattr(p, name), problem, hoisted, is_leaf=lambda leaf: leaf is function)
+        problem = _replace(problem, name, hoisted)
     return problem
+
+
+def _replace(problem: OptimalControlProblem, name: str, function: Hoisted) -> OptimalControlProblem:
+    old = getattr(problem, name)
+    return eqx.tree_at(lambda p: getattr(p, name), problem, function, is_leaf=lambda leaf: leaf is old)
 
 
 def _trace(name: str, function: Callable, arguments: tuple, shape: tuple | None, dtype: Any) -> Hoisted:

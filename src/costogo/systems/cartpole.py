@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from costogo.problem import OptimalControlProblem, QuadraticCost
-from costogo.systems.angles import goal_weights, saturate
+from costogo.systems.common import goal_weights, saturate
 
 
 class CartPole(eqx.Module):
@@ -45,6 +45,7 @@ class CartPole(eqx.Module):
     parameter_names: ClassVar[tuple[str, ...]] = ("gravity", "cart_mass", "pole_mass", "length")
 
     def __call__(self, x: Array, u: Array, t: Array) -> Array:
+        """Next state."""
         position, velocity, cos, sin, rate = x
         angle = jnp.arctan2(sin, cos)
         force = saturate(u[0], self.force_limit)

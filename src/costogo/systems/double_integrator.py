@@ -29,6 +29,7 @@ class DoubleIntegrator(eqx.Module):
     parameter_names: ClassVar[tuple[str, ...]] = ("mass",)
 
     def __call__(self, x: Array, u: Array, t: Array) -> Array:
+        """Next state."""
         acceleration = u[0] / self.mass
         return jnp.stack([x[0] + self.dt * x[1] + 0.5 * self.dt**2 * acceleration, x[1] + self.dt * acceleration])
 

@@ -55,6 +55,7 @@ class LinearSystem(eqx.Module):
         return tuple(f"u{i}" for i in range(self.nu))
 
     def __call__(self, x: Array, u: Array, t: Array) -> Array:
+        """Next state."""
         return self.A @ x + self.B @ u
 
     def control_bounds(self) -> tuple[Array, Array]:

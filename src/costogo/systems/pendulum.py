@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from costogo.core.errors import known
 from costogo.problem import OptimalControlProblem, QuadraticCost
-from costogo.systems.angles import goal_weights, saturate
+from costogo.systems.common import goal_weights, saturate
 
 
 class Pendulum(eqx.Module):
@@ -45,6 +45,7 @@ class Pendulum(eqx.Module):
         known("damping_acts_on", self.damping_acts_on, ("angle", "rate"))
 
     def __call__(self, x: Array, u: Array, t: Array) -> Array:
+        """Next state."""
         cos, sin, rate = x
         angle = jnp.arctan2(sin, cos)
         torque = saturate(u[0], self.torque_limit)

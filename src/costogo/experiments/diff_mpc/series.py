@@ -90,5 +90,7 @@ def end_points(curves: list[dict[str, Any]]) -> list[dict[str, Any]]:
         rows = [row for row in curves if row["seed"] == seed]
         chosen = min(rows, key=lambda row: (not np.isfinite(row["validation_loss"]), row["validation_loss"]))
         counts = {"mean_unconverged": float(np.mean([row.get("unconverged", 0.0) for row in rows]))}
-        best.append({**chosen, **counts, "first_test_loss": rows[0]["test_loss"], "last_test_loss": rows[-1]["test_loss"]})
+        best.append(
+            {**chosen, **counts, "first_test_loss": rows[0]["test_loss"], "last_test_loss": rows[-1]["test_loss"]}
+        )
     return best

@@ -144,7 +144,6 @@ def claims(summary: list[dict[str, Any]]) -> list[Claim]:
     return found
 
 
-
 def _initial_loss(learner: Any) -> float:
     """Test loss before any training."""
     return float(jax.jit(lambda key: learner.evaluate(learner.init(key))["test_loss"])(jax.random.PRNGKey(0)))

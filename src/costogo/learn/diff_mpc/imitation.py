@@ -39,8 +39,8 @@ class DiffMPCImitation(eqx.Module):
 
     Minimises the mean squared error between the learner's optimal controls and the expert's,
     `mean_{batch, k, i} (u*_{k,i}(theta) - u_{k,i})^2`, over parameters theta of cost, dynamics or both, by gradients
-    through the solver. `build(theta)` returns the learner's `OptimalControlProblem`; `parameters` is the start, a pytree or a
-    function of a key that draws one.
+    through the solver. `build(theta)` returns the learner's problem; `parameters` is the start, a
+    pytree or a function of a key that draws one.
 
     Each solve starts from the stored controls of that trajectory, which are reset to zero every `reset_every` epochs.
     A solve that does not converge keeps its loss and contributes no gradient; it is counted (`unconverged`). `freeze`
@@ -93,9 +93,7 @@ class DiffMPCImitation(eqx.Module):
         batch, guesses = take(self.data.train, rows), take(warm, rows)
 
         differentiate = jax.value_and_grad(self._loss, has_aux=True)
-        (losses, solutions), gradients = jax.vmap(differentiate, in_axes=(None, 0, 0))(
-            state.parameters, batch, guesses
-        )
+        (losses, solutions), gradients = jax.vmap(differentiate, in_axes=(None, 0, 0))(state.parameters, batch, guesses)
         weights = weights.astype(losses.dtype)
         gradient = jax.tree.map(lambda g: jnp.tensordot(weights, g, 1) / jnp.sum(weights), gradients)
         if self.freeze is not None:

@@ -1,0 +1,53 @@
+# Every target works on a fresh machine with Python (>= 3.11), make and a package registry.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TESTS ?= tests
+
+# One compilation cache for all runs; XLA's notes about cached machine features are noise on the machine that wrote them.
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: help demo test test-full check format lint types layers docs bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## recover a cart-pole's physics by differentiating through its MPC
+	$(BIN)/costogo demo
+
+test: $(STAMP) ## the tests, without the slow ones
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+
+test-full: $(STAMP) ## all tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m '' $(TESTS)
+
+check: format lint types layers docs test ## everything CI runs
+
+format: $(STAMP)
+	$(BIN)/ruff format --check .
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/pyright
+
+layers: $(STAMP)
+	$(BIN)/lint-imports
+
+docs: $(STAMP) ## build the documentation, strictly
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(STAMP) ## side-by-side benchmarks; builds an environment for each peer
+	$(BIN)/python -m benchmarks
+
+clean: ## remove everything that was built
+	rm -rf $(VENV) .bench .jax_cache site build dist .pytest_cache .ruff_cache .import_linter_cache *.egg-info src/*.egg-info

@@ -1,0 +1,220 @@
+"""Derivatives of solutions against finite differences of re-solves (spec checks 7 to 9)."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import bounded_lq_set, finite_difference
+
+import costogo as ctg
+from costogo import Status
+from costogo.solvers import adjoint_system
+from costogo.systems import Pendulum
+
+TIGHT = ctg.BoxDDP(subproblem="clamped", tolerance=1e-11, max_iterations=200)
+WEIGHTS = jnp.linspace(1.0, 2.0, 20)[:, None]
+PHYSICS = jnp.array([10.0, 1.0, 1.0])
+
+
+def pendulum_loss(physics, x0, adjoint=None, limit=2.0):
+    g, m, length = physics
+    system = dataclasses.replace(Pendulum(), gravity=g, mass=m, length=length)
+    problem = ctg.OptimalControlProblem(
+        system, system.cost(), horizon=20, control_bounds=(-jnp.full(1, limit), jnp.full(1, limit))
+    )
+    solution = ctg.solve(problem, x0, solver=TIGHT, adjoint=adjoint)
+    return jnp.sum(WEIGHTS * solution.controls) + jnp.sum(solution.states**2), solution
+
+
+@pytest.fixture(scope="module")
+def unsaturated():
+    """20 states whose controls are inside the bounds for at least one knot, with finite-difference gradients."""
+    keys = jax.random.split(jax.random.PRNGKey(3), 20)
+    x0 = jax.vmap(lambda key: Pendulum().initial_state(key, 0.25))(keys)
+    value = jax.jit(jax.vmap(lambda p, x: pendulum_loss(p, x)[0], in_axes=(None, 0)))
+    numeric = finite_difference(lambda p: value(jnp.asarray(p), x0), PHYSICS, 1e-5).T
+    return x0, numeric
+
+
+def gradients(x0, adjoint):
+    function = jax.grad(lambda p, x: pendulum_loss(p, x, adjoint), has_aux=True)
+    return jax.jit(jax.vmap(function, in_axes=(None, 0)))(PHYSICS, x0)
+
+
+def relative(gradient, numeric):
+    return np.linalg.norm(gradient - numeric, axis=1) / np.linalg.norm(numeric, axis=1)
+
+
+def test_pendulum_gradients(unsaturated):
+    """Spec checks 7 and 9: Lagrangian exact, Gauss-Newton close, dropped Jacobian derivative visibly wrong."""
+    x0, numeric = unsaturated
+    exact, solution = gradients(x0, ctg.ImplicitAdjoint())
+    assert np.all(solution.status == Status.CONVERGED)
+    assert relative(exact, numeric).max() < 1e-6
+    paper = relative(gradients(x0, ctg.ImplicitAdjoint("gauss_newton"))[0], numeric)
+    assert paper.max() < 2e-2
+    public = relative(gradients(x0, ctg.ImplicitAdjoint("gauss_newton", drop_jacobian_derivative=True))[0], numeric)
+    assert np.median(public) > 2 * np.median(paper)
+    unrolled = gradients(x0, ctg.UnrolledAdjoint(50))[0]
+    assert relative(unrolled, np.asarray(exact)).max() < 1e-4
+
+
+def test_saturated_state_has_zero_gradient():
+    """Spec check 8: every control at its bound, so controls do not depend on the physics at all."""
+    x0 = jnp.array([np.cos(1.5), np.sin(1.5), 1.0])
+
+    def controls(p):
+        g, m, length = p
+        system = dataclasses.replace(Pendulum(), gravity=g, mass=m, length=length)
+        problem = ctg.OptimalControlProblem(
+            system, system.cost(), horizon=20, control_bounds=system.control_bounds()
+        )
+        solution = ctg.solve(problem, x0, solver=TIGHT)
+        # The last control acts on nothing and is zero, inside the bounds.
+        return jnp.sum(solution.controls[:-1]), solution
+
+    gradient, solution = jax.jit(jax.grad(controls, has_aux=True))(PHYSICS)
+    if not np.all(solution.active[:-1]):
+        pytest.fail("the state does not saturate every control; the test would show nothing")
+    assert np.all(gradient == 0.0)
+    value = jax.jit(lambda p: controls(p)[0])
+    assert np.all(finite_difference(value, PHYSICS, 1e-5) == 0.0)
+
+
+def test_bounded_lq_gradients():
+    """Issue acceptance 3: A, B, b, cost, x0 and bounds, at active bounds."""
+    A, B, b, x0s = bounded_lq_set()
+    weights = jnp.asarray(np.random.default_rng(1).standard_normal((20, 4)))
+
+    @jax.jit
+    def loss(parameters, x0):
+        A, B, b, Q, R, lower, upper = parameters
+        problem = ctg.OptimalControlProblem(
+            lambda x, u, t: A @ x + B @ u + b,
+            ctg.QuadraticCost(Q=Q, R=R),
+            ctg.QuadraticTerminalCost(Q=Q),
+            horizon=20,
+            control_bounds=(lower, upper),
+        )
+        return jnp.sum(weights * ctg.solve(problem, x0).controls)
+
+    parameters = tuple(map(jnp.asarray, (A, B, b, np.ones(8), np.ones(4), -np.ones(4), np.ones(4))))
+    gradient = jax.jit(jax.vmap(jax.grad(loss, argnums=(0, 1)), in_axes=(None, 0)))(parameters, x0s[:3])
+    rng = np.random.default_rng(5)
+    for lane in range(3):
+        x0 = jnp.asarray(x0s[lane])
+        for place in range(8):
+            whole = (*parameters, x0)
+            direction = rng.standard_normal(whole[place].shape)
+
+            def along(h, place=place, direction=direction, whole=whole):
+                moved = list(whole)
+                moved[place] = whole[place] + h * direction
+                return loss(tuple(moved[:7]), moved[7])
+
+            numeric = (along(1e-6) - along(-1e-6)) / 2e-6
+            exact = gradient[0][place][lane] if place < 7 else gradient[1][lane]
+            np.testing.assert_allclose(np.sum(exact * direction), numeric, rtol=1e-5, atol=1e-5)
+
+
+def simple_problem(gain, target=1.0):
+    return ctg.OptimalControlProblem(
+        lambda x, u, t: x + gain * u,
+        lambda x, u, t: jnp.sum((x - target) ** 2 + 0.1 * u**2),
+        horizon=4,
+        control_bounds=(-np.ones(1), np.ones(1)),
+    )
+
+
+class Gain(eqx.Module):
+    gain: jax.Array | float
+
+    def __call__(self, x, u, t):
+        return x + self.gain * u
+
+
+def module_problem(module):
+    return eqx.tree_at(lambda p: p.dynamics, simple_problem(1.0), module)
+
+
+SIX = {
+    "module leaf": lambda g: ctg.solve(module_problem(Gain(g)), jnp.zeros(1)).controls[0, 0],
+    "closed-over tracer": lambda g: ctg.solve(simple_problem(g), jnp.zeros(1)).controls[0, 0],
+    "Python float": lambda g: ctg.solve(module_problem(Gain(1.0 * g)), jnp.zeros(1)).controls[0, 0],
+}
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jitted"])
+@pytest.mark.parametrize("where", list(SIX))
+def test_parameters_are_reached(where, wrap):
+    """Issue acceptance 6: module leaves, closed-over tracers and Python floats, eager and jitted."""
+    argument = 0.3 if where == "Python float" else jnp.asarray(0.3)
+    gradient = wrap(jax.grad(SIX[where]))(argument)
+    numeric = finite_difference(lambda g: SIX[where](float(g)), np.asarray(0.3), 1e-6)
+    assert abs(numeric) > 1e-2
+    np.testing.assert_allclose(gradient, numeric, rtol=1e-5)
+
+
+def test_module_as_argument():
+    """Differentiating with respect to a whole module, floats included, by `jax.grad`."""
+    gradient = jax.grad(lambda m: ctg.solve(module_problem(m), jnp.zeros(1)).controls[0, 0])(Gain(0.3))
+    numeric = finite_difference(lambda g: SIX["module leaf"](float(g)), np.asarray(0.3), 1e-6)
+    np.testing.assert_allclose(gradient.gain, numeric, rtol=1e-5)
+
+
+def test_what_has_no_derivative_raises():
+    for name, pick in {"gains": lambda s: s.gains, "value": lambda s: s.value.hessian}.items():
+        with pytest.raises(ctg.DerivativeError, match=f"solution.{name}"):
+            jax.grad(lambda x, pick=pick: jnp.sum(pick(ctg.solve(simple_problem(0.5), x))))(jnp.zeros(1))
+    with pytest.raises(TypeError):
+        jax.jvp(lambda x: ctg.solve(simple_problem(0.5), x).controls, (jnp.zeros(1),), (jnp.ones(1),))
+
+
+def test_failed_lane_contributes_exactly_zero():
+    x0 = jnp.array([[0.0], [jnp.nan], [0.2]])
+
+    def total(g):
+        solution = jax.vmap(lambda x: ctg.solve(simple_problem(g), x))(x0)
+        return jnp.sum(solution.controls[jnp.array([0, 2])]) + 0.0 * jnp.nansum(solution.controls[1])
+
+    def clean(g):
+        return jnp.sum(jax.vmap(lambda x: ctg.solve(simple_problem(g), x).controls)(x0[jnp.array([0, 2])]))
+
+    np.testing.assert_allclose(jax.grad(total)(0.3), jax.grad(clean)(0.3), rtol=1e-12)
+    unconverged = jax.grad(
+        lambda p: jnp.sum(
+            ctg.solve(
+                Pendulum(gravity=p).problem(), jnp.array([0.9, 0.4, 0.0]), solver=ctg.BoxDDP(max_iterations=1)
+            ).controls
+        )
+    )(10.0)
+    assert unconverged == 0.0
+
+
+def test_indefinite_lagrangian_falls_back():
+    """The adjoint system reports that Gauss-Newton was used where the Lagrangian Hessian is indefinite."""
+    problem = ctg.OptimalControlProblem(
+        lambda x, u, t: x + u - 3.0 * u**2, lambda x, u, t: jnp.sum(10.0 * x + 0.1 * u**2), horizon=3, nu=1
+    )
+    states, controls = jnp.ones((4, 1)), jnp.zeros((3, 1))
+    zeros = jnp.zeros((4, 1)), jnp.ones((3, 1))
+    free = jnp.ones((3, 1), bool)
+    assert not adjoint_system(problem, states, controls, free, 0.0, "lagrangian", *zeros).positive_definite
+    assert adjoint_system(problem, states, controls, free, 0.0, "gauss_newton", *zeros).positive_definite
+
+
+def test_initial_time_gradient():
+    def loss(t0):
+        problem = ctg.OptimalControlProblem(
+            lambda x, u, t: x + 0.5 * u + 0.1 * jnp.sin(t),
+            lambda x, u, t: jnp.sum((x - jnp.cos(t)) ** 2 + 0.1 * u**2),
+            horizon=4,
+            nu=1,
+        )
+        return jnp.sum(ctg.solve(problem, jnp.zeros(1), t0=t0).controls ** 2)
+
+    numeric = finite_difference(lambda t: loss(jnp.asarray(t)), np.asarray(0.3), 1e-5)
+    np.testing.assert_allclose(jax.grad(loss)(0.3), numeric, rtol=1e-6)
