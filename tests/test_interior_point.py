@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from oracles import random_model
 from scipy.optimize import minimize
 
 from costogo import Status
 from costogo.lqr import InequalityRows, forward, interior_point
+from oracles import random_model
 
 NX, NU, N = 3, 2, 6
 MODEL = random_model(11, NX, NU, N)

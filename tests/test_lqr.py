@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import dense_lqr, finite_difference, random_model
 
 from costogo import Status
 from costogo.lqr import (
@@ -22,6 +21,7 @@ from costogo.lqr import (
     resweep,
     solve_lqr,
 )
+from oracles import dense_lqr, finite_difference, random_model
 
 SIZES = dict(nx=3, nu=2, N=5)
 

@@ -66,8 +66,8 @@ def test_recurrent_policy_stays_in_single_precision():
     policy = RecurrentPolicy(nx=3, nu=1, horizon=4, key=KEY, width=8)
     single = jax.tree.map(lambda a: a.astype(jnp.float32), policy)
     x0 = jnp.array([1.0, 0.0, 0.2], jnp.float32)
-    assert single(x0).dtype == jnp.float32
-    gradient = jax.grad(lambda network: jnp.sum(network(x0) ** 2))(single)
+    assert jax.eval_shape(single, x0).dtype == jnp.float32
+    gradient = jax.jit(jax.grad(lambda network: jnp.sum(network(x0) ** 2)))(single)
     assert all(leaf.dtype == jnp.float32 and np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
     # Every weight takes part: the embedding of controls through the next step, the state's through the first.
     assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(gradient))

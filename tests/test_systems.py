@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,13 +36,16 @@ def reference_cartpole(position, velocity, angle, rate, u, *, g, mc, mp, l, dt=0
     angular = (g * np.sin(angle) - np.cos(angle) * a) / (l * (4 / 3 - mp * np.cos(angle) ** 2 / total))
     linear = a - mp * l * angular * np.cos(angle) / total
     new = angle + dt * rate
-    return np.array(
-        [position + dt * velocity, velocity + dt * linear, np.cos(new), np.sin(new), rate + dt * angular]
-    )
+    return np.array([position + dt * velocity, velocity + dt * linear, np.cos(new), np.sin(new), rate + dt * angular])
+
+
+@eqx.filter_jit
+def step(system, x, u):
+    return system(jnp.asarray(x), jnp.asarray(u), 0.0)
 
 
 def step_all(system, states, controls):
-    return jax.jit(jax.vmap(lambda x, u: system(x, u, 0.0)))(jnp.asarray(states), jnp.asarray(controls))
+    return eqx.filter_vmap(step, in_axes=(None, 0, 0))(system, jnp.asarray(states), jnp.asarray(controls))
 
 
 # Pendulum
@@ -49,7 +53,7 @@ def step_all(system, states, controls):
 
 def test_pendulum_by_hand():
     # g/l = 10, horizontal: slope = 15 + 3 * 1 = 18, rate = 0.9, angle = pi/2 + 0.045.
-    new = Pendulum()(jnp.array([0.0, 1.0, 0.0]), jnp.array([1.0]), 0.0)
+    new = step(Pendulum(), [0.0, 1.0, 0.0], [1.0])
     np.testing.assert_allclose(new, [-np.sin(0.045), np.cos(0.045), 0.9], atol=1e-14)
 
 
@@ -68,8 +72,9 @@ def test_pendulum_against_numpy(acts_on):
 
 def test_pendulum_terms_of_the_expert_vanish_by_default():
     x, u = observe_pendulum(0.4, -1.0), jnp.array([0.3])
-    np.testing.assert_array_equal(Pendulum()(x, u, 0.0), Pendulum(damping_acts_on="rate")(x, u, 0.0))
-    assert not np.allclose(Pendulum(damping=1.0)(x, u, 0.0), Pendulum(damping=1.0, damping_acts_on="rate")(x, u, 0.0))
+    on_angle = step(Pendulum(), x, u)
+    np.testing.assert_array_equal(on_angle, step(Pendulum(damping_acts_on="rate"), x, u))
+    np.testing.assert_allclose(on_angle, step(Pendulum(damping=0.0, bias=2 * np.pi), x, u), atol=1e-14)
 
 
 def test_pendulum_sees_only_two_numbers():
@@ -79,7 +84,7 @@ def test_pendulum_sees_only_two_numbers():
     a = step_all(Pendulum(10.0, 1.0, 1.0), states, controls)
     b = step_all(Pendulum(10.0 * scale, 1.0 / scale**2, scale), states, controls)
     np.testing.assert_allclose(a, b, atol=1e-13)
-    gradient = jax.grad(lambda p: jnp.sum(Pendulum(*p)(states[0], jnp.array([0.7]), 0.0) ** 2))((10.0, 1.0, 1.0))
+    gradient = jax.jit(jax.grad(lambda p: jnp.sum(step(Pendulum(*p), states[0], [0.7]) ** 2)))((10.0, 1.0, 1.0))
     assert abs(np.dot(gradient, (10.0, -2.0, 1.0))) < 1e-12 < abs(gradient[0])
 
 
@@ -96,7 +101,8 @@ def test_pendulum_energy():
     np.testing.assert_allclose(power, 3 * u * states[:, 2] / (0.8 * 1.2**2), atol=1e-4)
 
     free = dataclasses.replace(system, dt=0.05)
-    _, energies = jax.lax.scan(lambda x, _: (free(x, jnp.zeros(1), 0.0), energy(x)), states[0], None, length=4000)
+    swing = jax.jit(lambda x: jax.lax.scan(lambda x, _: (step(free, x, [0.0]), energy(x)), x, None, length=4000)[1])
+    energies = swing(states[0])
     assert np.max(np.abs(energies - energies[0])) < 0.25 * (1.5 * 9.0 / 1.2)
     assert abs(np.mean(energies[-400:]) - np.mean(energies[:400])) < 0.01 * abs(energies[0])
 
@@ -106,7 +112,7 @@ def test_pendulum_energy():
 
 def test_cartpole_by_hand():
     # Hanging still, 1 N: a = 1/1.1, angular = a / (0.5 (4/3 - 0.1/1.1)), positions keep (old velocities are zero).
-    new = CartPole()(jnp.array([0.2, 0.0, -1.0, 0.0, 0.0]), jnp.array([1.0]), 0.0)
+    new = step(CartPole(), [0.2, 0.0, -1.0, 0.0, 0.0], [1.0])
     a = 1 / 1.1
     angular = a / (0.5 * (4 / 3 - 0.1 / 1.1))
     np.testing.assert_allclose(new, [0.2, 0.05 * (a + 0.05 * angular / 1.1), -1, 0, 0.05 * angular], atol=1e-14)
@@ -161,19 +167,20 @@ def test_derivatives_are_finite_and_match_differences(system):
         replaced = dataclasses.replace(system, **dict(zip(system.parameter_names, values, strict=True)))
         return replaced(x, u, 0.0)
 
-    check_grads(jax.jit(probe), (x, u, values), order=2, modes=["rev"], atol=1e-4, rtol=1e-4)
+    check_grads(jax.jit(probe), (x, u, values), order=1, atol=1e-4, rtol=1e-4)
     hanging = x.at[-3:].set(jnp.array([-1.0, 0.0, 0.0]))  # where atan2 has its branch cut
-    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(jax.jacfwd(probe, (0, 1, 2))(hanging, u, values)))
+    jacobians = jax.jit(jax.jacfwd(probe, (0, 1, 2)))(hanging, u, values)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(jacobians))
 
 
 @pytest.mark.parametrize("system", [Pendulum(), CartPole()])
 def test_upright_is_an_equilibrium_and_the_minimum_of_the_cost(system):
     goal = jnp.zeros(system.nx).at[-3].set(1.0)
     u = jnp.zeros(1)
-    np.testing.assert_allclose(system(goal, u, 0.0), goal, atol=1e-15)
-    cost = system.cost()
-    np.testing.assert_allclose(jax.grad(cost)(goal, u, 0.0), 0.0, atol=1e-15)
-    np.testing.assert_allclose(jnp.diag(jax.hessian(cost, 1)(goal, u, 0.0)), 0.001)
+    np.testing.assert_allclose(step(system, goal, u), goal, atol=1e-15)
+    slope_x, slope_u = jax.jit(jax.grad(system.cost(), (0, 1)))(goal, jnp.ones(1), 0.0)
+    np.testing.assert_allclose(slope_x, 0.0, atol=1e-15)
+    np.testing.assert_allclose(slope_u, 0.001, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("system", "weights"), [(Pendulum(), (1, 1, 0.1)), (CartPole(), (0.1, 0.1, 1, 1, 0.1))])
@@ -182,9 +189,10 @@ def test_cost_is_goal_tracking_up_to_a_constant(system, weights):
     goal = np.zeros(system.nx)
     goal[-3] = 1.0
     constant = 0.5 * goal @ goal
-    for x, u in zip(rng.standard_normal((5, system.nx)), rng.standard_normal((5, 1)), strict=True):
-        expected = 0.5 * np.sum(np.array(weights) * (x - goal) ** 2) + 0.5 * 0.001 * u[0] ** 2 - constant
-        assert float(system.cost()(jnp.array(x), jnp.array(u), 0.0)) == pytest.approx(expected, abs=1e-12)
+    x, u = rng.standard_normal((5, system.nx)), rng.standard_normal((5, 1))
+    expected = 0.5 * (x - goal) ** 2 @ np.array(weights) + 0.5 * 0.001 * u[:, 0] ** 2 - constant
+    costs = jax.jit(jax.vmap(system.cost(), (0, 0, None)))(x, u, 0.0)
+    np.testing.assert_allclose(costs, expected, atol=1e-12)
 
 
 def angle_of(states):
@@ -193,7 +201,7 @@ def angle_of(states):
 
 def sample(system, n=2000, **options):
     keys = jax.random.split(jax.random.PRNGKey(7), n)
-    return np.asarray(jax.vmap(lambda key: system.initial_state(key, **options))(keys))
+    return np.asarray(jax.jit(jax.vmap(lambda key: system.initial_state(key, **options)))(keys))
 
 
 def assert_uniform(values, limit):
@@ -218,8 +226,8 @@ def test_initial_states_follow_the_specification():
 
 def test_double_integrator_is_the_exact_solution():
     system = DoubleIntegrator(mass=2.0)
-    x, u, t = jnp.array([0.5, -1.0]), jnp.array([0.8]), 0.1
-    np.testing.assert_allclose(system(x, u, 0.0), [0.5 - t + 0.5 * 0.4 * t**2, -1.0 + 0.4 * t], atol=1e-15)
+    x, u, t = [0.5, -1.0], 0.8, 0.1
+    np.testing.assert_allclose(step(system, x, [u]), [0.5 - t + 0.5 * 0.4 * t**2, -1.0 + 0.4 * t], atol=1e-15)
 
 
 def test_linear_system():
@@ -252,16 +260,16 @@ def test_every_system_describes_itself(name):
     assert (problem.horizon, problem.nu, problem.dt) == (5, system.nu, system.dt)
     lower, upper = system.control_bounds()
     assert lower.shape == upper.shape == (system.nu,) and np.all(lower < upper)
-    x, u = system.initial_state(jax.random.PRNGKey(0)), jnp.zeros(system.nu)
-    assert x.shape == problem.dynamics(x, u, 0.0).shape == (system.nx,)
-    assert problem.stage_cost(x, u, 0.0).shape == ()
+    x, u = jax.eval_shape(system.initial_state, jax.random.PRNGKey(0)), jnp.zeros(system.nu)
+    assert x.shape == jax.eval_shape(problem.dynamics, x, u, 0.0).shape == (system.nx,)
+    assert jax.eval_shape(problem.stage_cost, x, u, 0.0).shape == ()
 
 
 @pytest.mark.parametrize("name", ["pendulum", "cartpole", "double_integrator"])
 def test_precision_follows_the_state(name):
     system = get(name)
     x, u = jnp.zeros(system.nx, jnp.float32), jnp.zeros(system.nu, jnp.float32)
-    assert system(x, u, jnp.float32(0)).dtype == jnp.float32
+    assert step(system, x, u).dtype == jnp.float32
 
 
 def test_unknown_names_are_answered_with_the_list():

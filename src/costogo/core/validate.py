@@ -1,8 +1,12 @@
 """Checks that run before tracing. Values are looked at only where they are concrete; tracers pass."""
 
+from typing import Any
+
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
+from jaxtyping import Array
 
 from costogo.core.errors import CostogoError
 
@@ -31,3 +35,14 @@ def require_shape(name: str, shape: tuple[int, ...], expected: tuple[int, ...], 
     """Raise unless the shapes are equal."""
     if tuple(shape) != tuple(expected):
         raise CostogoError(f"{name} has shape {tuple(shape)}, expected {tuple(expected)}; {fix}")
+
+
+def as_floating(name: str, value: Any) -> Array:
+    """The value as an array of real floating-point numbers; integers become the default float."""
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise CostogoError(f"{name} is {value!r}; pass an array of numbers") from error
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise CostogoError(f"{name} has dtype {array.dtype}; pass real numbers")
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)

@@ -1,15 +1,17 @@
 """What a training run writes while it runs, as callbacks of `fit`; and `train`, which ties them together."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from costogo.core.errors import MissingExtraError
+from costogo.core.errors import CostogoError, MissingExtraError
 from costogo.core.progress import ProgressMeter
-from costogo.io.checkpoints import CheckpointFolder
+from costogo.core.validate import require
+from costogo.io.checkpoints import CheckpointFolder, write_atomically
 from costogo.io.runs import RunFolder
 from costogo.learn.fit import Callback, Learner, epochs_done, fit
 
@@ -32,7 +34,7 @@ class Progress(Callback):
 
     def on_start(self, learner: Learner, state: Any, epoch: int, epochs: int) -> None:
         """Start the clock."""
-        self.meter = ProgressMeter(epochs, "epoch", start=epoch)
+        self.meter = ProgressMeter(epochs, "epoch")
 
     def on_epoch(self, epoch: int, state: Any, metrics: dict[str, np.ndarray]) -> None:
         """Report."""
@@ -42,7 +44,8 @@ class Progress(Callback):
 
 
 class CsvLog(Callback):
-    """Appends one row per epoch; on resume, rows after the resumed epoch are dropped first."""
+    """Appends one row per epoch; on resume, rows after the resumed epoch are dropped first, so that a run that was
+    killed and resumed ends with the file of an uninterrupted one."""
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
@@ -52,7 +55,9 @@ class CsvLog(Callback):
         self.rows = []
         if epoch > 0 and self.path.exists():
             with self.path.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= epoch]
+                # A row that was being written when the run was killed lacks columns.
+                complete = [row for row in csv.DictReader(file) if None not in row.values()]
+            self.rows = [row for row in complete if int(row["epoch"]) <= epoch]
         self.columns = ["epoch"]
         self._rewrite()
 
@@ -60,26 +65,35 @@ class CsvLog(Callback):
         """Write the row; a metric seen for the first time adds a column."""
         row = {"epoch": epoch} | {name: repr(value) for name, value in flatten(metrics).items()}
         self.rows.append(row)
-        if set(row) <= set(self.columns):
+        if not set(row) <= set(self.columns):
+            self._rewrite()
+            return
+        try:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self.columns).writerow(row)
-        else:
-            self._rewrite()
+        except OSError as error:
+            raise CostogoError(f"could not write {self.path}: {error}; the last checkpoint is intact") from error
 
     def _rewrite(self) -> None:
         for row in self.rows:
             self.columns += [name for name in row if name not in self.columns]
-        with self.path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        try:
+            write_atomically(self.path, text.getvalue().encode())
+        except OSError as error:
+            raise CostogoError(f"could not write {self.path}: {error}; the last checkpoint is intact") from error
 
 
 class Checkpoints(Callback):
     """Saves the whole training state every `every` epochs and at the end."""
 
     def __init__(self, folder: CheckpointFolder, every: int = 10):
+        require(every >= 1, f"checkpoint_every is {every}; pass at least 1")
         self.folder, self.every = folder, every
+        self.unsaved: tuple[int, Any] | None = None
 
     def on_start(self, learner: Learner, state: Any, epoch: int, epochs: int) -> None:
         """Remember when the last epoch is."""
@@ -87,8 +101,16 @@ class Checkpoints(Callback):
 
     def on_epoch(self, epoch: int, state: Any, metrics: dict[str, np.ndarray]) -> None:
         """Save if it is time."""
+        self.unsaved = (epoch, state)
         if epoch % self.every == 0 or epoch == self.last:
+            self.save()
+
+    def save(self) -> None:
+        """Save the newest state unless that is done."""
+        if self.unsaved is not None:
+            epoch, state = self.unsaved
             self.folder.save(epoch, state, {"epoch": epoch})
+            self.unsaved = None
 
 
 class TensorBoard(Callback):
@@ -98,7 +120,9 @@ class TensorBoard(Callback):
         try:
             from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
         except ImportError as error:
-            raise MissingExtraError("TensorBoard logging needs tensorboardX: pip install tensorboardX") from error
+            raise MissingExtraError(
+                "TensorBoard logging needs tensorboardX: pip install 'costogo[tensorboard]'"
+            ) from error
         self.writer = SummaryWriter(str(folder))
 
     def on_epoch(self, epoch: int, state: Any, metrics: dict[str, np.ndarray]) -> None:
@@ -125,7 +149,8 @@ def train(
 ) -> Any:
     """Train in a run folder: progress, CSV and checkpoints; resumes from the newest checkpoint if there is one.
 
-    A run that is killed and started again ends with bit-identical parameters and metrics.
+    A run that is killed and started again ends with bit-identical parameters and metrics; one that is interrupted
+    from the keyboard saves its newest epoch first.
     """
     folder = CheckpointFolder(run.checkpoints)
     state = learner.init(key)
@@ -134,7 +159,12 @@ def train(
         state = found[0]
     if epochs_done(learner, state) >= epochs:
         return state
-    callbacks: list[Callback] = [CsvLog(run.metrics), Checkpoints(folder, checkpoint_every), Progress(metric, label)]
+    checkpoints = Checkpoints(folder, checkpoint_every)
+    callbacks: list[Callback] = [CsvLog(run.metrics), checkpoints, Progress(metric, label)]
     if tensorboard:
         callbacks.append(TensorBoard(run.path / "tensorboard"))
-    return fit(learner, state, epochs=epochs, evaluate_every=evaluate_every, callbacks=callbacks)
+    try:
+        return fit(learner, state, epochs=epochs, evaluate_every=evaluate_every, callbacks=callbacks)
+    except KeyboardInterrupt:
+        checkpoints.save()
+        raise

@@ -5,7 +5,6 @@ import json
 import os
 import tempfile
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,11 @@ from costogo.core.errors import CheckpointError
 FORMAT = "costogo-checkpoint"
 VERSION = 1
 HEADER = "__header__"
+PARTIAL = ".partial"
+
+
+class DamagedCheckpointError(CheckpointError):
+    """The file is truncated, corrupt or no checkpoint at all."""
 
 
 def save_checkpoint(path: Path | str, tree: Any, metadata: dict | None = None) -> None:
@@ -29,19 +33,29 @@ def save_checkpoint(path: Path | str, tree: Any, metadata: dict | None = None) -
     """
     path = Path(path)
     arrays = {name: np.asarray(_raw(leaf)) for name, leaf in _leaves(tree)}
-    header = {"format": FORMAT, "version": VERSION, "leaves": list(arrays), "metadata": metadata or {}}
+    leaves = {name: str(array.dtype) for name, array in arrays.items()}
+    header = {"format": FORMAT, "version": VERSION, "leaves": leaves, "metadata": metadata or {}}
     buffer = io.BytesIO()
     np.savez(buffer, **{HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8)}, **arrays)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
+    try:
+        write_atomically(path, buffer.getbuffer())
+    except OSError as error:
+        raise CheckpointError(f"could not write {path}: {error}; earlier checkpoints are intact") from error
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Write a file that appears complete or not at all, even if the process or the machine stops half-way."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=PARTIAL)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(buffer.getbuffer())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException:
         Path(temporary).unlink(missing_ok=True)
-        raise CheckpointError(f"could not write {path}: {error}; earlier checkpoints are intact") from error
+        raise
 
 
 def load_checkpoint(path: Path | str, like: Any) -> tuple[Any, dict]:
@@ -55,16 +69,19 @@ def load_checkpoint(path: Path | str, like: Any) -> tuple[Any, dict]:
     names = {name for name, _ in expected}
     for name in header["leaves"]:
         if name not in names:
-            raise CheckpointError(
-                f"{path} holds leaf {name!r}, which this run has no place for; another configuration?"
-            )
+            raise CheckpointError(f"{path} holds leaf {name}, which this run has no place for; another configuration?")
     loaded = [_restore(path, name, leaf, arrays) for name, leaf in expected]
-    dynamic, static = eqx.partition(like, eqx.is_array)
+    dynamic, static = eqx.partition(like, _is_data)
     return eqx.combine(jax.tree.unflatten(jax.tree.structure(dynamic), loaded), static), header["metadata"]
 
 
+def _is_data(leaf: Any) -> bool:
+    """Arrays and plain numbers; functions and strings are structure, which `like` provides."""
+    return isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float | complex)
+
+
 def _leaves(tree: Any) -> list[tuple[str, Any]]:
-    dynamic = eqx.filter(tree, eqx.is_array)
+    dynamic = eqx.filter(tree, _is_data)
     return [("root" + jax.tree_util.keystr(p), leaf) for p, leaf in jax.tree_util.tree_leaves_with_path(dynamic)]
 
 
@@ -78,15 +95,17 @@ def _raw(leaf: Any) -> Any:
 
 def _restore(path: Path | str, name: str, leaf: Any, arrays: dict[str, np.ndarray]) -> Any:
     if name not in arrays:
-        raise CheckpointError(f"{path} lacks leaf {name!r}; it belongs to another configuration or version")
-    value, raw = arrays[name], _raw(leaf)
+        raise CheckpointError(f"{path} lacks leaf {name}; it belongs to another configuration or version")
+    value, raw = arrays[name], np.asarray(_raw(leaf))
     if value.shape != raw.shape or value.dtype != raw.dtype:
         raise CheckpointError(
-            f"{path}: leaf {name!r} is {value.dtype}{list(value.shape)}, this run needs {raw.dtype}{list(raw.shape)}"
+            f"{path}: leaf {name} is {value.dtype}{list(value.shape)}, this run needs {raw.dtype}{list(raw.shape)}"
         )
     if _is_key(leaf):
         return jax.random.wrap_key_data(jnp.asarray(value), impl=jax.random.key_impl(leaf))
-    return jnp.asarray(value) if isinstance(leaf, jax.Array) else value
+    if isinstance(leaf, jax.Array):
+        return jnp.asarray(value)
+    return value if isinstance(leaf, np.ndarray) else type(leaf)(value[()])
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
@@ -94,15 +113,17 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
         raise CheckpointError(f"{path} does not exist")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}  # zip checks the CRC of each
         header = json.loads(arrays.pop(HEADER).tobytes())
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is truncated or not a costogo checkpoint ({error})") from error
-    if header.get("format") != FORMAT or header.get("version") != VERSION:
+        form = header.get("format"), header.get("version")
+    except Exception as error:  # damaged bytes make the zip, NumPy and JSON readers fail in many ways
+        raise DamagedCheckpointError(f"{path} is truncated or not a costogo checkpoint ({error})") from error
+    if form != (FORMAT, VERSION):
         raise CheckpointError(
-            f"{path} has format {header.get('format')!r} version {header.get('version')}; "
-            f"this costogo reads {FORMAT!r} version {VERSION}"
+            f"{path} has format {form[0]!r} version {form[1]}; this costogo reads {FORMAT!r} version {VERSION}"
         )
+    if isinstance(header["leaves"], dict):  # NumPy files forget the name of types such as bfloat16
+        arrays = {name: array.view(jnp.dtype(header["leaves"][name])) for name, array in arrays.items()}
     return arrays, header
 
 
@@ -119,6 +140,8 @@ class CheckpointFolder:
     def save(self, epoch: int, tree: Any, metadata: dict | None = None) -> Path:
         """Write the checkpoint of an epoch and remove those beyond `keep`."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        for abandoned in self.folder.glob("*" + PARTIAL):  # left by a process that was killed while it wrote
+            abandoned.unlink()
         path = self.folder / f"epoch_{epoch:08d}.npz"
         save_checkpoint(path, tree, metadata)
         for old in self.paths()[: -self.keep]:
@@ -131,10 +154,8 @@ class CheckpointFolder:
         for path in reversed(self.paths()):
             try:
                 return load_checkpoint(path, like)
-            except CheckpointError as error:
+            except DamagedCheckpointError as error:
                 failure = error
-                if "truncated" not in str(error):
-                    raise
                 warnings.warn(f"{error}; trying the one before", stacklevel=2)
         if failure is not None:
             raise failure

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -12,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import yaml
 
-from costogo.core.errors import CostogoError
+from costogo.core.errors import CostogoError, MissingExtraError
+from costogo.io.checkpoints import write_atomically
 
 PACKAGES = ("costogo", "jax", "jaxlib", "equinox", "optax", "numpy")
 
@@ -50,35 +51,83 @@ class RunFolder:
         """Self-contained HTML report."""
         return self.path / "report.html"
 
+    @property
+    def manifest(self) -> Path:
+        """Where, when and with what the run was made."""
+        return self.path / "manifest.json"
+
     @staticmethod
-    def create(path: Path | str, config: Any, *, resume: bool = False) -> "RunFolder":
-        """Make the folder, or open it again. Raises if it cannot be written, holds a run already (without `resume`),
-        or, with `resume`, was made with another configuration; then the differing keys are named."""
+    def create(
+        path: Path | str, config: Any, *, resume: bool = False, may_change: Sequence[str] = ("epochs",)
+    ) -> "RunFolder":
+        """Make the folder, or open it again.
+
+        Raises if it cannot be written, holds a run already (without `resume`), or, with `resume`, was made with
+        another configuration; then the differing keys are named. Keys in `may_change` may differ: a longer training
+        continues a shorter one. A resumed run keeps its manifest, with the date of the resumption added.
+        """
         run = RunFolder(path)
         settings = as_plain(config)
         try:
             for folder in (run.path, run.checkpoints, run.figures):
                 folder.mkdir(parents=True, exist_ok=True)
+            known = run._check(settings, resume, may_change) if run.config.exists() else None
+            write_atomically(run.config, _yaml().safe_dump(settings, sort_keys=False).encode())
+            write_atomically(run.manifest, (json.dumps(_continued(known, settings), indent=2) + "\n").encode())
         except OSError as error:
             raise CostogoError(
                 f"output folder {run.path} is not writable: {error}; choose another with --out"
             ) from error
-        if not os.access(run.path, os.W_OK):
-            raise CostogoError(f"output folder {run.path} is not writable; choose another with --out")
-        if run.config.exists():
-            run._check(settings, resume)
-        run.config.write_text(yaml.safe_dump(settings, sort_keys=False))
-        (run.path / "manifest.json").write_text(json.dumps(manifest(settings), indent=2) + "\n")
         return run
 
-    def _check(self, settings: dict, resume: bool) -> None:
+    @staticmethod
+    def open(path: Path | str) -> "RunFolder":
+        """An existing run folder, to read from. Raises if there is none."""
+        run = RunFolder(path)
+        if not run.config.is_file():
+            raise CostogoError(f"{run.path} is not a run folder (it has no config.yaml); pass the --out of a training")
+        return run
+
+    def read_config(self) -> dict[str, Any]:
+        """The configuration, as plain data."""
+        try:
+            settings = _yaml().safe_load(self.config.read_text())
+        except (_yaml().YAMLError, UnicodeDecodeError) as error:
+            raise CostogoError(f"{self.config} is not readable as YAML: {error}") from error
+        if not isinstance(settings, dict):
+            raise CostogoError(f"{self.config} holds no settings; delete the folder or choose another with --out")
+        return settings
+
+    def read_manifest(self) -> dict[str, Any]:
+        """The manifest, as plain data; empty if there is none."""
+        return json.loads(self.manifest.read_text()) if self.manifest.exists() else {}
+
+    def _check(self, settings: dict, resume: bool, may_change: Sequence[str]) -> dict[str, Any]:
         if not resume:
             raise CostogoError(f"{self.path} already holds a run; resume it with --resume, or choose another --out")
-        old = yaml.safe_load(self.config.read_text()) or {}
-        differing = [key for key in sorted({*old, *settings}) if old.get(key) != settings.get(key)]
+        old = self.read_config()
+        keys = sorted({*old, *settings} - {*may_change})
+        differing = [key for key in keys if old.get(key) != settings.get(key)]
         if differing:
             pairs = ", ".join(f"{key}: {old.get(key)!r} there, {settings.get(key)!r} here" for key in differing)
             raise CostogoError(f"cannot resume {self.path} with another configuration ({pairs})")
+        return self.read_manifest()
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtraError("run folders need PyYAML: pip install 'costogo[cli]'") from error
+    return yaml
+
+
+def _continued(known: dict[str, Any] | None, settings: dict) -> dict[str, Any]:
+    """The manifest of a new run, or that of an old one with this resumption added."""
+    now = manifest(settings)
+    if not known:
+        return now
+    return {**known, "resumed": [*known.get("resumed", []), {key: now[key] for key in ("date", "command", "versions")}]}
 
 
 def as_plain(config: Any) -> dict:

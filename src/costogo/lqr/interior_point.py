@@ -266,8 +266,10 @@ def _failure(problem: _Problem, it: _Iterate) -> Array:
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((problem.model, problem.rows, problem.x0))]
     finite += [~jnp.any(jnp.isnan(problem.lower)), ~jnp.any(jnp.isnan(problem.upper))]
     crossed = jnp.any(problem.lower > problem.upper)
-    infeasible = crossed | (it.ok & (_residual(problem, it) > 1e-3))
-    status = jnp.where(it.ok, Status.MAX_ITERATIONS, Status.INDEFINITE)
+    # A sweep that fails later than the first one is a symptom: the barrier grew without bound.
+    indefinite = ~it.ok & (it.iteration == 0)
+    infeasible = crossed | (~indefinite & (_residual(problem, it) > 1e-3))
+    status = jnp.where(indefinite, Status.INDEFINITE, Status.MAX_ITERATIONS)
     status = jnp.where(infeasible, Status.INFEASIBLE, status)
     return jnp.where(jnp.all(jnp.array(finite)), status, Status.NOT_FINITE)
 
@@ -299,21 +301,23 @@ def _polish(problem: _Problem, it: _Iterate, max_iterations: int) -> BoundedSolu
         return sweep, x, u, low, high
 
     def body(carry):
-        at_lower, at_upper, _, count = carry
-        _, _, _, low, high = evaluate(at_lower, at_upper)
-        same = jnp.all(low == at_lower) & jnp.all(high == at_upper)
-        return low, high, same, count + 1
+        at_lower, at_upper, _, count, _ = carry
+        result = evaluate(at_lower, at_upper)
+        low, high = result[3:]
+        settled = jnp.all(low == at_lower) & jnp.all(high == at_upper)
+        return low, high, settled, count + 1, result
 
     at_lower = ((it.dual.lower > it.slack.lower) & problem.present.lower) | equal
     at_upper = (it.dual.upper > it.slack.upper) & problem.present.upper & ~at_lower
-    guess = (at_lower, at_upper, jnp.array(False), jnp.array(0, jnp.int32))
-    at_lower, at_upper, settled, count = jax.lax.while_loop(
-        lambda c: ~c[2] & (c[3] < max_iterations) & it.ok, body, guess
+    empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(evaluate, at_lower, at_upper))
+    guess = (at_lower, at_upper, jnp.array(False), jnp.array(0, jnp.int32), empty)
+    # The last pass is the one whose set repeats, so its sweep belongs to that set; a failed problem takes one pass.
+    at_lower, at_upper, settled, count, (sweep, x, u, _, _) = jax.lax.while_loop(
+        lambda c: ~c[2] & (c[3] < jnp.where(it.ok, max_iterations, 1)), body, guess
     )
-    sweep, x, u, _, _ = evaluate(at_lower, at_upper)
-    done = settled & (sweep.status == Status.CONVERGED)
+    done = settled & it.ok & (sweep.status == Status.CONVERGED)
     status = jnp.where(done, Status.CONVERGED, _failure(problem, it)).astype(jnp.int32)
     u = jnp.where(done, jnp.clip(u, problem.lower, problem.upper), it.u)
     x = jnp.where(done, x, it.x)
-    empty = jnp.zeros((*u.shape[:-1], 0), u.dtype)
-    return BoundedSolution(x, u, ~(at_lower | at_upper), empty, sweep, status, it.iteration + count)
+    multipliers = jnp.zeros((*u.shape[:-1], 0), u.dtype)
+    return BoundedSolution(x, u, ~(at_lower | at_upper), multipliers, sweep, status, it.iteration + count - 1)

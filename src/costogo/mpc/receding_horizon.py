@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from costogo.core.validate import require
+from costogo.core.validate import as_floating, require
 from costogo.problem import OptimalControlProblem
 from costogo.solvers import BoxDDP, ImplicitAdjoint, solve
 
@@ -57,7 +57,7 @@ class RecedingHorizon(eqx.Module):
 
     def init(self, x0: Float[ArrayLike, " nx"], controls: Float[ArrayLike, "N nu"] | None = None) -> ControllerState:
         """Controller state before the first step; `controls` is the first guess (default zero)."""
-        dtype = jnp.result_type(x0, float) if not hasattr(x0, "dtype") else jnp.asarray(x0).dtype
+        dtype = as_floating("x0", x0).dtype
         shape = (self.problem.horizon, self.problem.nu)
         return ControllerState(jnp.zeros(shape, dtype) if controls is None else jnp.asarray(controls, dtype))
 
@@ -100,7 +100,7 @@ def simulate(
     """
     require(steps >= 1, f"steps is {steps}; pass at least 1")
     plant = controller.problem.dynamics if dynamics is None else dynamics
-    x0 = jnp.asarray(x0)
+    x0 = as_floating("x0", x0)
     dt = controller.problem.dt if dt is None else dt
     times = jnp.asarray(t0, x0.dtype) + jnp.asarray(dt, x0.dtype) * jnp.arange(steps, dtype=x0.dtype)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
@@ -72,7 +73,7 @@ class QuadraticCost(AbstractCost):
 
     def __check_init__(self):
         for name in ("Q", "R"):
-            shape = jnp.shape(getattr(self, name))
+            shape = np.shape(getattr(self, name))
             square = len(shape) < 2 or (len(shape) == 2 and shape[0] == shape[1])
             require(square, f"{name} has shape {shape}; pass a scalar, a diagonal (n,) or a square matrix (n, n)")
 

@@ -7,6 +7,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from costogo.core.errors import known
+from costogo.core.validate import require
 
 
 class SimulatorDynamics(eqx.Module):
@@ -79,6 +80,7 @@ def discretise(f: Callable, dt: ArrayLike, method: str = "rk4", substeps: int = 
     equal halves), "midpoint" (order 2) or "rk4" (order 4), each with `substeps` equal steps inside `dt`.
     """
     known("integration method", method, METHODS)
+    require(substeps >= 1, f"substeps is {substeps!r}; pass at least 1")
     return Discretised(f=f, dt=dt, method=method, substeps=int(substeps))
 
 

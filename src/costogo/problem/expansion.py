@@ -61,9 +61,7 @@ def with_dynamics_curvature(
 ) -> LQModel:
     """Add `sum_j lambda_{k+1,j} grad^2 f_j` to the Hessian of the expansion; `model` is in deviations."""
     if hasattr(problem.dynamics, "linearise"):
-        raise DerivativeError(
-            "simulator dynamics have no second derivatives; use hessian='gauss_newton'"
-        )
+        raise DerivativeError("simulator dynamics have no second derivatives; use hessian='gauss_newton'")
     nx = states.shape[-1]
     costate = costates(model, jnp.zeros_like(states), jnp.zeros_like(controls))[1:]
     f = _on_pair(problem.dynamics, nx, states.dtype)

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from costogo.core.errors import CostogoError
-from costogo.core.validate import is_concrete, require, require_no_nan
+from costogo.core.validate import as_floating, is_concrete, require, require_no_nan
 
 
 class OptimalControlProblem(eqx.Module):
@@ -67,6 +67,7 @@ class OptimalControlProblem(eqx.Module):
         self.inequality = inequality
         self.dt = dt
         self.horizon = int(horizon)
+        control_bounds = _bound_pair(control_bounds)
         self.nu = _control_dimension(nu, control_bounds)
         self.control_bounds = _checked_bounds(control_bounds, self.horizon, self.nu)
 
@@ -92,13 +93,25 @@ def _check_functions(dynamics, stage_cost, terminal_cost, equality, inequality) 
         require(function is None or callable(function), f"{name} is {function!r}; pass a function, or None")
 
 
-def _control_dimension(nu: int | None, control_bounds: Any) -> int:
+def _bound_pair(control_bounds: Any) -> tuple[ArrayLike, ArrayLike] | None:
+    if control_bounds is None:
+        return None
+    require(
+        isinstance(control_bounds, tuple | list) and len(control_bounds) == 2,
+        f"control_bounds is {control_bounds!r}; pass a pair (u_min, u_max)",
+    )
+    lower, upper = (
+        bound
+        if hasattr(bound, "shape") or isinstance(bound, int | float)
+        else as_floating(f"{name} in control_bounds", bound)
+        for name, bound in zip(("u_min", "u_max"), control_bounds, strict=True)
+    )
+    return lower, upper
+
+
+def _control_dimension(nu: int | None, control_bounds: tuple[ArrayLike, ArrayLike] | None) -> int:
     sizes = set()
     if control_bounds is not None:
-        require(
-            isinstance(control_bounds, tuple | list) and len(control_bounds) == 2,
-            f"control_bounds is {control_bounds!r}; pass a pair (u_min, u_max)",
-        )
         sizes = {jnp.shape(bound)[-1] for bound in control_bounds if jnp.ndim(bound) > 0}
     if nu is not None:
         sizes.add(nu)

@@ -41,44 +41,54 @@ class ImplicitAdjoint(eqx.Module):
 
     def solve(self, solver: Any, problem: OptimalControlProblem, x0: Array, controls: Array, t0: Array) -> Solution:
         """Run the solver on a hoisted problem, with the derivative rule attached."""
-        parameters, static = eqx.partition(problem, eqx.is_inexact_array)
+        parameters, rest = eqx.partition(problem, eqx.is_inexact_array)
+        # Integers, booleans and keys have no derivative but may be traced: the rule must not close over them.
+        others, static = eqx.partition(rest, eqx.is_array)
 
         @jax.custom_vjp
-        def fixed_point(parameters, x0, controls, t0):
-            return solver.run(eqx.combine(parameters, static), x0, controls, t0)
+        def fixed_point(parameters, others, x0, controls, t0):
+            return solver.run(eqx.combine(parameters, others, static), x0, controls, t0)
 
         def fixed_point_forward(*primals):
-            parameters, x0, controls, t0 = jax.tree.map(lambda p: p.value, primals, is_leaf=_is_primal)
-            solution = fixed_point(parameters, x0, controls, t0)
-            return solution, (parameters, t0, solution)
+            primals = jax.tree.map(lambda p: p.value, primals, is_leaf=_is_primal)
+            parameters, others, _, _, t0 = primals
+            solution = fixed_point(*primals)
+            return solution, (parameters, others, t0, solution)
 
         def fixed_point_backward(residuals, cotangent):
-            parameters, t0, solution = residuals
+            parameters, others, t0, solution = residuals
             _refuse_others(cotangent)
-            problem = eqx.combine(parameters, static)
-            pulled = self._pull_back(problem, parameters, static, t0, solution, cotangent)
-            return *pulled[:2], jnp.zeros_like(solution.controls), pulled[2]
+            rest = eqx.combine(others, static)
+            pulled = self._pull_back(parameters, rest, t0, solution, cotangent)
+            return pulled[0], None, pulled[1], jnp.zeros_like(solution.controls), pulled[2]
 
         fixed_point.defvjp(fixed_point_forward, fixed_point_backward, symbolic_zeros=True)
-        solution = fixed_point(parameters, x0, controls, t0)
-        # The cost is evaluated outside the rule, so that its gradient is that of a plain function of the trajectory.
-        cost = total_cost(problem, solution.states, solution.controls, problem.times(t0, x0.dtype))
-        return eqx.tree_at(lambda s: s.cost, solution, cost)
+        return fixed_point(parameters, others, x0, controls, t0)
 
-    def _pull_back(self, problem, parameters, static, t0, solution: Solution, cotangent: Solution):
+    def _pull_back(self, parameters, rest, t0, solution: Solution, cotangent: Solution):
         """Cotangents of parameters, x0 and t0 (spec 6.3); zero for a problem that did not converge."""
+        problem = eqx.combine(parameters, rest)
         good = solution.status == Status.CONVERGED
         # A failed lane may hold NaN; its arithmetic must stay finite, because zero times NaN is NaN.
         states, controls = (jnp.where(good, a, 0.0) for a in (solution.states, solution.controls))
         state_cotangent = _instantiate(cotangent.states, states, good)
         control_cotangent = _instantiate(cotangent.controls, controls, good)
+        cost_cotangent = _instantiate(cotangent.cost, solution.cost, good)
+        ts = problem.times(t0, controls.dtype)
+        slope = jax.grad(lambda x, u: total_cost(problem, x, u, ts), argnums=(0, 1))(states, controls)
+        state_cotangent, control_cotangent = (
+            state_cotangent + cost_cotangent * slope[0],
+            control_cotangent + cost_cotangent * slope[1],
+        )
         system = adjoint_system(problem, states, controls, ~solution.active, t0, self.hessian,
                                 state_cotangent, control_cotangent)  # fmt: skip
         adjoint, costate = system.adjoint, system.costates
-        at_upper = controls >= problem.bounds(controls.dtype)[1]
+        # The nearer bound: a rollout reaches its bound only up to rounding.
+        lower, upper = problem.bounds(controls.dtype)
+        at_upper = upper - controls < controls - lower
 
         def contraction(parameters, t0):
-            problem = eqx.combine(parameters, static)
+            problem = eqx.combine(parameters, rest)
             ts = problem.times(t0, controls.dtype)
             direction = (adjoint.states, adjoint.controls)
 
@@ -88,7 +98,8 @@ class ImplicitAdjoint(eqx.Module):
             def weighted_dynamics(weights):
                 return lambda x, u: jnp.sum(weights * jax.vmap(problem.dynamics)(x[:-1], u, ts[:-1]))
 
-            value = jax.jvp(cost, (states, controls), direction)[1]
+            value, change = jax.jvp(cost, (states, controls), direction)
+            value = cost_cotangent * value + change
             value += weighted_dynamics(adjoint.costates[1:])(states, controls)
             if not self.drop_jacobian_derivative:
                 value += jax.jvp(weighted_dynamics(costate[1:]), (states, controls), direction)[1]

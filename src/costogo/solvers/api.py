@@ -10,9 +10,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from costogo.core.compatibility import warn_if_affected
-from costogo.core.errors import CostogoError, DerivativeError, SolveError
+from costogo.core.errors import DerivativeError, SolveError
 from costogo.core.status import Status
-from costogo.core.validate import is_concrete, require, require_shape
+from costogo.core.validate import as_floating, is_concrete, require, require_shape
 from costogo.problem import OptimalControlProblem
 from costogo.solvers.adjoint import ImplicitAdjoint, UnrolledAdjoint
 from costogo.solvers.box_ddp import BoxDDP
@@ -55,15 +55,16 @@ def _solve(problem, x0: Array, controls: Array, t0: Array, solver, adjoint) -> S
     hoisted = jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, hoisted)
     if not hasattr(problem.dynamics, "step"):
         return adjoint.solve(solver, hoisted, x0, controls, t0)
-    return _without_derivative(lambda *args: solver.run(hoisted, *args), x0, controls, t0)
+    return _without_derivative(solver, hoisted, x0, controls, t0)
 
 
-def _without_derivative(run: Any, *args: Array) -> Solution:
+def _without_derivative(solver: Any, problem: OptimalControlProblem, x0, controls, t0) -> Solution:
     """Solve with simulator dynamics, refusing to be differentiated."""
+    arrays, static = eqx.partition(problem, eqx.is_array)
 
     @jax.custom_jvp
-    def guarded(*args):
-        return run(*args)
+    def guarded(arrays, x0, controls, t0):
+        return solver.run(eqx.combine(arrays, static), x0, controls, t0)
 
     @guarded.defjvp
     def refuse(primals, tangents):
@@ -72,31 +73,25 @@ def _without_derivative(run: Any, *args: Array) -> Solution:
             "or wrap the arguments in jax.lax.stop_gradient"
         )
 
-    return guarded(*args)
+    return guarded(arrays, x0, controls, t0)
 
 
 def _checked(problem, x0, controls, t0, solver, adjoint) -> tuple[Array, Array, Array]:
     require(isinstance(problem, OptimalControlProblem), f"problem is a {type(problem).__name__}; "
             "pass a costogo.OptimalControlProblem")  # fmt: skip
-    require(hasattr(solver, "run"), f"solver is {solver!r}; pass a solver object such as costogo.BoxDDP()")
-    require(hasattr(adjoint, "solve"), f"adjoint is {adjoint!r}; pass ImplicitAdjoint() or UnrolledAdjoint()")
-    x0 = _floating("x0", x0)
+    # A class has the methods of its objects: `solver=BoxDDP` without the brackets is the usual slip.
+    for name, value, method, fix in (
+        ("solver", solver, "run", "a solver object such as costogo.BoxDDP()"),
+        ("adjoint", adjoint, "solve", "ImplicitAdjoint() or UnrolledAdjoint()"),
+    ):
+        require(hasattr(value, method) and not isinstance(value, type), f"{name} is {value!r}; pass {fix}")
+    x0 = as_floating("x0", x0)
     require(x0.ndim == 1 and x0.size > 0, f"x0 has shape {x0.shape}; pass one state (nx,), and jax.vmap for a batch")
     shape = (problem.horizon, problem.nu)
-    controls = jnp.zeros(shape, x0.dtype) if controls is None else _floating("controls", controls).astype(x0.dtype)
+    controls = jnp.zeros(shape, x0.dtype) if controls is None else as_floating("controls", controls).astype(x0.dtype)
     require_shape("controls", controls.shape, shape, "pass one control for each interval, (N, nu), or None")
     solver.check(problem)
     return x0, controls, jnp.asarray(t0, x0.dtype)
-
-
-def _floating(name: str, value: Any) -> Array:
-    try:
-        array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise CostogoError(f"{name} is {value!r}; pass an array of numbers") from error
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise CostogoError(f"{name} has dtype {array.dtype}; pass real numbers")
-    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
 
 
 def _thrown(solution: Solution) -> Solution:

@@ -26,7 +26,6 @@ from costogo.solvers.solution import Multipliers, QuadraticValue, Solution, Solv
 SUBPROBLEMS = ("clamped", "interior_point")
 SUFFICIENT_DECREASE = 1e-4
 REGULARISATION_MIN, REGULARISATION_MAX, REGULARISATION_FACTOR = 1e-6, 1e10, 2.0
-NEGLIGIBLE_REGULARISATION = 1e-5
 
 
 class IterationState(NamedTuple):
@@ -141,9 +140,9 @@ class BoxDDP(eqx.Module):
         at = state.at
         model = expand(problem, at.states, at.controls, knots.ts, self.hessian)
         sweep, swept = self._direction(model, at, knots, state.regularisation, unrolled)
-        stationarity = self._stationarity(model, sweep, at, knots)
+        stationarity = self._stationarity(model, sweep, state.regularisation)
         tolerance = _tolerance(self.tolerance, at.controls.dtype) * (1.0 + jnp.max(jnp.abs(at.controls)))
-        converged = swept & (stationarity <= tolerance) & (state.regularisation <= NEGLIGIBLE_REGULARISATION)
+        converged = swept & (stationarity <= tolerance)
         out_of_iterations = state.iteration >= self.max_iterations
         stop = (converged | out_of_iterations) & ~jnp.asarray(unrolled)
 
@@ -155,7 +154,10 @@ class BoxDDP(eqx.Module):
         exhausted = regularisation > REGULARISATION_MAX
         status = jnp.where(exhausted & ~stop, jnp.where(swept, Status.STALLED, Status.INDEFINITE), Status.RUNNING)
         status = jnp.where(out_of_iterations & ~jnp.asarray(unrolled), Status.MAX_ITERATIONS, status)
-        status = jnp.where(converged, Status.CONVERGED, status).astype(jnp.int32)
+        status = jnp.where(converged, Status.CONVERGED, status)
+        # More regularisation cannot mend a derivative that is NaN.
+        finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(model)]))
+        status = jnp.where(finite, status, Status.NOT_FINITE).astype(jnp.int32)
         return IterationState(
             at=jax.tree.map(lambda new, old: jnp.where(accepted, new, old), moved, at),
             sweep=sweep,
@@ -192,15 +194,24 @@ class BoxDDP(eqx.Module):
         solution = interior_point(*jax.lax.stop_gradient(problem), regularisation=jax.lax.stop_gradient(regularisation))
         swept = solution.status == Status.CONVERGED
         if not unrolled:
-            return solution.sweep, swept
+            added = regularisation * jnp.eye(model.nu, dtype=model.R.dtype)
+            return eqx.tree_at(lambda s: s.Quu, solution.sweep, solution.sweep.Quu - added), swept
         # The loop above cannot be differentiated; the masked sweep on the set it found can.
         held = jnp.where(solution.controls >= upper, upper, lower)
         limits = Limits.masked(solution.free, jnp.where(solution.free, 0.0, held))
         return backward(model, limits=limits, regularisation=regularisation), swept
 
-    def _stationarity(self, model: LQModel, sweep: Sweep, at: Candidate, knots: Knots) -> Array:
-        """Largest move of a full step: the feedforward and, with multiple shooting, the gaps it would close."""
-        moves = jnp.max(jnp.abs(sweep.feedforward))
+    def _stationarity(self, model: LQModel, sweep: Sweep, regularisation: Array) -> Array:
+        """Largest move of a full step: the feedforward and, with multiple shooting, the gaps it would close.
+
+        Regularisation shortens the feedforward, so the gradient that it came from counts too, in units of control:
+        `|(Quu + mu I) k|_i / |Quu|_ii`. (An indefinite `Quu` at active bounds needs mu for ever, also at a minimum.)
+        """
+        k = sweep.feedforward
+        gradient = jnp.einsum("kij,kj->ki", sweep.Quu, k) + regularisation * k
+        curvature = jnp.abs(jnp.diagonal(sweep.Quu, axis1=-2, axis2=-1))
+        scaled = jnp.where(sweep.free, gradient / jnp.maximum(curvature, 1e-12), 0.0)
+        moves = jnp.max(jnp.maximum(jnp.abs(k), jnp.abs(scaled)))
         return jnp.maximum(moves, jnp.max(jnp.abs(model.d))) if self.shooting == "multiple" else moves
 
     def _expected(self, model: LQModel, sweep: Sweep, at: Candidate) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims, write_rows
+from costogo.experiments.diff_mpc import x3_report
 from costogo.experiments.diff_mpc.imitation import (
     MODES,
     STARTS,
@@ -38,8 +39,6 @@ def configurations(config: ExperimentConfig) -> list[ImitationConfig]:
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Train every configuration (resumable), then write curves, summary, figures and claims."""
-    from costogo.experiments.diff_mpc import x3_report
-
     curves, summary = [], []
     for imitation in configurations(config):
         rows, seconds = _train(imitation, folder)
@@ -48,8 +47,9 @@ def run(config: ExperimentConfig, folder: Path) -> None:
         summary += [_with_physics(row, imitation.system) for row in ends]
         write_rows(folder / "summary.csv", summary)
     write_rows(folder / "curves.csv", curves)
-    write_claims(folder, claims(summary))
-    x3_report.write(folder, curves, summary, config)
+    found = claims(summary)
+    write_claims(folder, found)
+    x3_report.write(folder, curves, summary, found, config)
 
 
 def _name(imitation: ImitationConfig) -> str:

@@ -1,0 +1,157 @@
+"""Receding horizon: one compilation, warm starts, closed loops and their derivatives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import finite_difference
+
+import costogo as ctg
+from costogo import Status
+
+SOLVER = ctg.BoxDDP(subproblem="clamped", tolerance=1e-11)
+TRACES = []
+
+
+def dynamics(gain):
+    def f(x, u, t):
+        TRACES.append(1)
+        return jnp.stack([x[0] + 0.1 * x[1], x[1] + 0.1 * (gain * u[0] - jnp.sin(x[0]))])
+
+    return f
+
+
+def controller(gain=1.0, iterations=None):
+    problem = ctg.OptimalControlProblem(
+        dynamics(gain),
+        ctg.QuadraticCost(Q=jnp.array([1.0, 0.1]), R=0.01),
+        horizon=8,
+        control_bounds=(-2.0 * np.ones(1), 2.0 * np.ones(1)),
+        dt=0.1,
+    )
+    return ctg.RecedingHorizon(problem, solver=SOLVER, iterations=iterations)
+
+
+X0 = jnp.array([0.8, -0.2])
+
+
+def test_closed_loop_of_100_steps_compiles_once():
+    """Issue acceptance 4: `jit(vmap(grad))` around the controller, 100 steps from Python, one trace."""
+
+    def first_control(gain, x, plan, t):
+        u, state, info = controller(gain).step(ctg.mpc.ControllerState(plan), x, t)
+        return u[0], (state.controls, info.status)
+
+    step = jax.jit(jax.vmap(jax.value_and_grad(first_control, has_aux=True), in_axes=(None, 0, 0, None)))
+    plant = jax.jit(jax.vmap(dynamics(1.0), in_axes=(0, 0, None)))
+    x, plans = jnp.stack([X0, -X0, 0.5 * X0]), jnp.zeros((3, 8, 1))
+    counts = []
+    for k in range(100):
+        (u, (plans, status)), gradient = step(1.0, x, plans, 0.1 * k)
+        x = plant(x, u[:, None], 0.0)
+        counts.append(len(TRACES))
+        assert np.all(status == Status.CONVERGED)
+        assert np.all(np.isfinite(gradient))
+    assert step._cache_size() == 1
+    assert counts[0] == counts[-1]
+    assert np.abs(x).max() < 1e-2
+
+
+def test_eager_steps_compile_once():
+    """Without `jit` by the user, with Python floats for time: still one trace."""
+    loop = controller()
+    state = loop.init(X0)
+    counts = []
+    for k in range(10):
+        _, state, _ = loop.step(state, X0, 0.1 * k)
+        counts.append(len(TRACES))
+    assert counts[0] == counts[-1]
+
+
+@pytest.fixture(scope="module")
+def trajectory():
+    return jax.jit(lambda x: ctg.simulate(controller(), x, 6, t0=1.0))(X0)
+
+
+def test_simulation_is_the_loop_written_out(trajectory):
+    """One scan gives what step, plant, step, plant gives; times advance by dt."""
+    loop, plant = controller(), dynamics(1.0)
+    x, state = X0, loop.init(X0)
+    for k in range(6):
+        u, state, info = loop.step(state, x, 1.0 + 0.1 * k)
+        np.testing.assert_allclose(trajectory.controls[k], u, atol=1e-9)
+        np.testing.assert_allclose(trajectory.info.cost[k], info.cost, atol=1e-9)
+        x = plant(x, u, 0.0)
+        np.testing.assert_allclose(trajectory.states[k + 1], x, atol=1e-9)
+    np.testing.assert_allclose(trajectory.times, 1.0 + 0.1 * np.arange(6))
+    assert np.all(trajectory.info.status == Status.CONVERGED)
+
+
+def test_warm_start_is_the_shifted_plan():
+    """The next guess drops the first control and holds the last; a solver without iterations applies it as it is."""
+    loop = controller()
+    cold = ctg.solve(loop.problem, X0, solver=SOLVER)
+    _, state, _ = loop.step(loop.init(X0), X0)
+    np.testing.assert_allclose(state.controls[:-1], cold.controls[1:], atol=1e-10)
+    np.testing.assert_array_equal(state.controls[-1], state.controls[-2])
+    idle = ctg.RecedingHorizon(loop.problem, solver=ctg.BoxDDP(subproblem="clamped", max_iterations=0))
+    u, after, _ = idle.step(state, cold.states[1])
+    np.testing.assert_array_equal(u, state.controls[0])
+    np.testing.assert_array_equal(after.controls[:-1], state.controls[1:])
+
+
+def test_real_time_iteration_follows_the_converged_controller(trajectory):
+    """One iteration per step: never claims convergence early, stays close to the optimum, from the plan it holds."""
+    fast = jax.jit(lambda x: ctg.simulate(controller(iterations=1), x, 6, t0=1.0))(X0)
+    assert fast.info.status[0] == Status.MAX_ITERATIONS
+    assert fast.info.iterations.max() == 1
+    np.testing.assert_allclose(fast.states[-1], trajectory.states[-1], atol=1e-2)
+    assert np.abs(fast.states - trajectory.states).max() > 0.0
+
+
+def test_batches_and_other_plants():
+    """`vmap` over initial states and a plant that differs from the model."""
+    starts = jnp.stack([X0, -X0])
+    plant = dynamics(0.7)
+    run = jax.jit(jax.vmap(lambda x: ctg.simulate(controller(), x, 3, dynamics=plant)))
+    batch = run(starts)
+    for k in range(3):
+        for lane in range(2):
+            np.testing.assert_allclose(
+                batch.states[lane, k + 1], plant(batch.states[lane, k], batch.controls[lane, k], 0.0), atol=1e-13
+            )
+    # The problem is odd in (x, u): the two lanes mirror each other.
+    np.testing.assert_allclose(batch.controls[0], -batch.controls[1], atol=1e-9)
+
+
+def test_gradient_through_a_closed_loop():
+    """Three steps of plan, act, plan: derivatives with respect to a model parameter and the initial state."""
+
+    def loss(gain, x0):
+        run = ctg.simulate(controller(gain), x0, 3, dynamics=dynamics(1.3))
+        return jnp.sum(run.states**2) + 0.1 * jnp.sum(run.controls)
+
+    function = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    x0 = 0.3 * X0  # inside the bounds
+    gradient = function(1.0, x0)[1]
+    by_gain = finite_difference(lambda g: function(jnp.asarray(g), x0)[0], np.asarray(1.0), 1e-5)
+    by_state = finite_difference(lambda x: function(1.0, jnp.asarray(x))[0], x0, 1e-5)
+    assert abs(by_gain) > 1e-3
+    np.testing.assert_allclose(gradient[0], by_gain, rtol=1e-6)
+    np.testing.assert_allclose(gradient[1], by_state, rtol=1e-6)
+
+
+def test_failed_step_keeps_a_finite_plan():
+    loop = controller()
+    _, state, _ = loop.step(loop.init(X0), X0)
+    u, after, info = loop.step(state, X0.at[0].set(jnp.nan))
+    assert info.status == Status.NOT_FINITE
+    np.testing.assert_array_equal(u, state.controls[0])
+    np.testing.assert_array_equal(after.controls[:-1], state.controls[1:])
+
+
+def test_integers_are_numbers():
+    """A state given as Python integers is simulated in floating point."""
+    run = ctg.simulate(controller(), [1, 0], 2)
+    assert run.states.dtype == run.times.dtype == jnp.float64
+    np.testing.assert_allclose(run.states, ctg.simulate(controller(), [1.0, 0.0], 2).states, atol=1e-12)
