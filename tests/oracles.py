@@ -40,7 +40,7 @@ def random_model(seed, nx, nu, N, batch=(), cross=True):
 
 
 def dense_lqr(model, x0, free=None, fixed=None, rows=None):
-    """Solve an LQ problem as one KKT system. Variables: x_1..x_N, u_0..u_{N-1}. Returns states, controls, row multipliers."""
+    """Solve an LQ problem as one KKT system in x_1..x_N, u_0..u_{N-1}; returns states, controls, row multipliers."""
     m = jax.tree.map(np.asarray, model)
     x0 = np.asarray(x0)
     N, nx, nu = m.B.shape
@@ -160,3 +160,23 @@ def polished_reference(A, B, b, x0, limit, controls):
             return u.reshape(N, nu)
         low, high = new_low, new_high
     raise AssertionError("the reference did not settle")
+
+
+def condensed(model, x0, E, F, e):
+    """Eliminate the states: `1/2 u'Hu + h'u` and rows `Gu + g >= 0` for the stacked controls u. All NumPy."""
+    N, nx, nu = model.B.shape
+    H, h = np.zeros((N * nu, N * nu)), np.zeros(N * nu)
+    c, S = np.asarray(x0), np.zeros((nx, N * nu))  # x_k = c + S u
+    rows, offsets = [], []
+    for k in range(N):
+        pick = np.zeros((nu, N * nu))
+        pick[:, k * nu : (k + 1) * nu] = np.eye(nu)
+        cross = pick.T @ model.P[k] @ S
+        H += S.T @ model.Q[k] @ S + pick.T @ model.R[k] @ pick + cross + cross.T
+        h += S.T @ (model.Q[k] @ c + model.q[k]) + pick.T @ (model.r[k] + model.P[k] @ c)
+        rows.append(E[k] @ S + F[k] @ pick)
+        offsets.append(E[k] @ c + e[k])
+        c, S = model.A[k] @ c + model.d[k], model.A[k] @ S + model.B[k] @ pick
+    H += S.T @ model.Q[N] @ S
+    h += S.T @ (model.Q[N] @ c + model.q[N])
+    return H, h, np.concatenate(rows), np.concatenate(offsets)

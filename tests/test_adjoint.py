@@ -223,3 +223,93 @@ def test_initial_time_gradient():
 
     numeric = finite_difference(lambda t: loss(jnp.asarray(t)), np.asarray(0.3), 1e-5)
     np.testing.assert_allclose(jax.grad(loss)(0.3), numeric, rtol=1e-6)
+
+
+def scalar_problem(gain=0.5, weight=1.0, limit=1.0, target=1.0, horizon=4, dt=1.0):
+    """Small, with active bounds at the start and free controls later, and time in cost and dynamics."""
+    return ctg.OptimalControlProblem(
+        lambda x, u, t: x + gain * u + 0.05 * jnp.sin(x) * jnp.cos(t),
+        lambda x, u, t: jnp.sum(weight * (x - target - 0.1 * t) ** 2 + 0.1 * u**2),
+        horizon=horizon,
+        control_bounds=(-limit * jnp.ones(1), limit * jnp.ones(1)),
+        dt=dt,
+    )
+
+
+def test_gradient_of_the_cost():
+    """The cost as a loss: every parameter, x0, t0 and dt, by finite differences; the gradient in x0 is the value's."""
+
+    def cost(p):
+        problem = scalar_problem(*p[:4], dt=p[6])
+        solution = ctg.solve(problem, p[4:5], t0=p[5], solver=CLAMPED)
+        return solution.cost + 0.3 * jnp.sum(solution.controls), solution
+
+    def plain(p):
+        solution = cost(p)[1]
+        return solution.cost, solution
+
+    p = jnp.array([0.5, 1.0, 0.8, 1.0, 0.1, 0.2, 0.5])
+    for function in (cost, plain):
+        both = jax.jit(jax.value_and_grad(function, has_aux=True))
+        (_, solution), gradient = both(p)
+        numeric = finite_difference(lambda p, both=both: both(jnp.asarray(p))[0][0], p, 1e-5)
+        np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-8)
+        assert np.all(np.abs(numeric) > 1e-3)
+    assert 0 < np.sum(solution.active) < 4
+    np.testing.assert_allclose(gradient[4], solution.value.gradient[0, 0], rtol=1e-6)
+
+
+def test_cost_of_a_failed_lane_contributes_exactly_zero():
+    """A NaN lane, masked by its status as documented, must not poison the gradient of shared parameters."""
+    x0 = jnp.array([[0.0], [jnp.nan], [0.2]])
+
+    @jax.jit
+    def gradient(x0):
+        def total(weight):
+            solution = jax.vmap(lambda x: ctg.solve(scalar_problem(weight=weight), x, solver=CLAMPED))(x0)
+            return jnp.sum(jnp.where(solution.status == Status.CONVERGED, solution.cost, 0.0))
+
+        return jax.grad(total)(1.0)
+
+    assert np.isfinite(gradient(x0))
+    np.testing.assert_allclose(gradient(x0), gradient(x0[:1]) + gradient(x0[2:]), rtol=1e-12)
+    stopped = ctg.BoxDDP(subproblem="clamped", max_iterations=0)
+    assert jax.grad(lambda w: ctg.solve(scalar_problem(weight=w), x0[0], solver=stopped).cost)(1.0) == 0.0
+
+
+def test_bounds_that_are_reached_up_to_rounding():
+    """From random warm starts `u + (bound - u)` misses the bound by one rounding in many lanes; the gradient must
+    still go to that bound and not to the opposite one. Three controls, the last free: the sum moves by 2."""
+
+    def total(lower, upper, start):
+        problem = ctg.OptimalControlProblem(
+            lambda x, u, t: x + u,
+            lambda x, u, t: jnp.sum((x - 100.0) ** 2 + 0.1 * u**2),
+            horizon=3,
+            control_bounds=(lower * jnp.ones(1), upper * jnp.ones(1)),
+        )
+        return jnp.sum(ctg.solve(problem, jnp.zeros(1), start, solver=CLAMPED).controls)
+
+    rng = np.random.default_rng(0)
+    upper, start = rng.uniform(0.1, 1.0, 500), rng.uniform(-1.0, 1.0, (500, 3, 1))
+    by_lower, by_upper = jax.jit(jax.vmap(jax.grad(total, argnums=(0, 1))))(-upper, upper, start)
+    np.testing.assert_allclose(by_upper, 2.0, atol=1e-12)
+    np.testing.assert_allclose(by_lower, 0.0, atol=1e-12)
+
+
+def test_closures_over_batched_integers_and_floats():
+    """Data that `vmap` batches and the functions close over: an index into a table, and a parameter."""
+    targets = jnp.array([0.1, 0.3, 0.2])
+
+    def control(gain, index):
+        problem = scalar_problem(gain, target=targets[index])
+        return jnp.sum(ctg.solve(problem, jnp.zeros(1), solver=CLAMPED).controls)
+
+    gains, indices = jnp.array([0.5, 0.6, 0.7]), jnp.array([2, 0, 1])
+    both = jax.jit(jax.vmap(jax.value_and_grad(control)))
+    gradient = both(gains, indices)[1]
+    numeric = (both(gains + 1e-6, indices)[0] - both(gains - 1e-6, indices)[0]) / 2e-6
+    assert np.abs(np.diff(numeric)).min() > 1e-2
+    np.testing.assert_allclose(gradient, numeric, rtol=1e-6)
+    eager = jax.vmap(jax.grad(control))(gains, indices)
+    np.testing.assert_allclose(eager, gradient, rtol=1e-10)

@@ -6,11 +6,11 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from toy import regression
 
 from costogo import CostogoError
 from costogo.core.progress import ProgressMeter, format_seconds
 from costogo.learn import Callback, Seeds, fit
+from toy import regression
 
 KEY = jax.random.PRNGKey(0)
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
-from toy import regression, run_toy
 
 from costogo import CostogoError
 from costogo.core.errors import CheckpointError, MissingExtraError
 from costogo.io import CheckpointFolder, CsvLog, RunFolder, TensorBoard, load_checkpoint, save_checkpoint, train
 from costogo.io.callbacks import flatten
 from costogo.learn import Callback, fit
+from toy import regression, run_toy
 
 KEY = jax.random.PRNGKey(0)
 
@@ -170,8 +169,7 @@ def test_the_folder_keeps_the_newest_and_passes_over_a_damaged_one(tmp_path):
     assert metadata["epoch"] == tree["a"][0] == 4
     for path in folder.paths():
         path.write_bytes(b"PK")
-    with warnings.catch_warnings(), pytest.raises(CheckpointError, match="epoch_00000003"):
-        warnings.simplefilter("ignore")
+    with pytest.warns(UserWarning, match="trying"), pytest.raises(CheckpointError, match="epoch_00000003"):
         folder.load_latest(like)
 
 
@@ -220,7 +218,7 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
 
 def test_an_output_folder_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CostogoError, match="not writable.*--out"):
+    with pytest.raises(CostogoError, match=r"not writable.*--out"):
         RunFolder.create(tmp_path / "file" / "run", Config())
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(CostogoError, match="No space left"):

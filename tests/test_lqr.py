@@ -23,7 +23,8 @@ from costogo.lqr import (
 )
 from oracles import dense_lqr, finite_difference, random_model
 
-SIZES = dict(nx=3, nu=2, N=5)
+SIZES = {"nx": 3, "nu": 2, "N": 5}
+SWEEP, SOLVE = jax.jit(backward), jax.jit(solve_lqr)
 
 
 def _loss(solution, weights):
@@ -104,6 +105,7 @@ def test_printed_indices_fail(case):
     free = jnp.ones((5, 2), bool)
 
     @jax.jit
+    @jax.jit
     def loss(d):
         return _loss(solve_lqr(eqx.tree_at(lambda m: m.d, model, d), x0), weights)
 
@@ -142,12 +144,12 @@ def test_value_function_is_the_optimal_cost():
     rng = np.random.default_rng(0)
     free = jnp.asarray(rng.random((6, 2)) < 0.7)
     fixed = jnp.where(free, 0.0, 0.3)
-    sweep = backward(model, limits=Limits.masked(free, fixed))
+    sweep = SWEEP(model, limits=Limits.masked(free, fixed))
     for k in (0, 3):
         tail = jax.tree.map(lambda a, k=k: a[k:], model)
         for _ in range(3):
             x = jnp.asarray(rng.standard_normal(3))
-            solution = solve_lqr(tail, x, free[k:], fixed[k:])
+            solution = SOLVE(tail, x, free[k:], fixed[k:])
             V = 0.5 * x @ sweep.value_hessian[k] @ x + sweep.value_gradient[k] @ x + sweep.value_constant[k]
             np.testing.assert_allclose(V, tail.objective(solution.states, solution.controls), rtol=1e-10)
             np.testing.assert_allclose(
@@ -160,14 +162,14 @@ def test_leading_axes(batch):
     """Any number of batch axes gives what the single problems give."""
     model = random_model(6, **SIZES, batch=batch)
     x0 = jnp.ones((*batch, 3))
-    solution = solve_lqr(model, x0)
+    solution = SOLVE(model, x0)
     assert solution.controls.shape == (*batch, 5, 2)
-    sweep = backward(model)
-    feedforward, gradient = resweep(model, sweep)
+    sweep = SWEEP(model)
+    feedforward, gradient = jax.jit(resweep)(model, sweep)
     np.testing.assert_allclose(feedforward, sweep.feedforward, atol=1e-12)
     np.testing.assert_allclose(gradient, sweep.value_gradient, atol=1e-12)
     for index in np.ndindex(batch):
-        single = solve_lqr(jax.tree.map(lambda a, index=index: a[index], model), x0[index])
+        single = SOLVE(jax.tree.map(lambda a, index=index: a[index], model), x0[index])
         np.testing.assert_allclose(solution.controls[index], single.controls, atol=1e-12)
         np.testing.assert_allclose(solution.costates[index], single.costates, atol=1e-12)
 
@@ -176,7 +178,7 @@ def test_horizon_one_and_many_controls():
     """Horizon 1, and more controls than the unrolled factorisation takes."""
     for nx, nu, N in ((2, 1, 1), (3, 15, 3)):
         model, x0 = random_model(7, nx, nu, N), jnp.ones(nx)
-        np.testing.assert_allclose(solve_lqr(model, x0).controls, dense_lqr(model, x0)[1], atol=1e-10)
+        np.testing.assert_allclose(SOLVE(model, x0).controls, dense_lqr(model, x0)[1], atol=1e-10)
 
 
 def test_status_is_per_problem():
@@ -240,3 +242,62 @@ def test_box_qp_matches_enumeration():
             if inside and cost < value:
                 best, value = x, cost
         np.testing.assert_allclose(solution.x[i], best, atol=1e-8)
+
+
+def test_rows_and_held_controls_together():
+    """Equality rows on top of clamped controls, against one dense KKT system."""
+    rng = np.random.default_rng(12)
+    nx, nu, N, ng = 3, 4, 6, 2
+    model = random_model(13, nx, nu, N)
+    rows = EqualityRows(
+        *(jnp.asarray(rng.standard_normal(s)) for s in ((N, ng, nx), (N, ng, nu), (N, ng))),
+        mask=jnp.asarray(rng.random((N, ng)) < 0.6),
+    )
+    free = jnp.asarray(np.arange(N * nu).reshape(N, nu) % 4 != 1)
+    fixed = jnp.where(free, 0.0, jnp.asarray(rng.standard_normal((N, nu))))
+    x0 = jnp.asarray(rng.standard_normal(nx))
+    sweep = jax.jit(backward)(model, limits=Limits.masked(free, fixed), equality=rows)
+    states, controls = forward(model, sweep.gains, sweep.feedforward, x0)
+    expected_states, expected_controls, multipliers = dense_lqr(model, x0, free, fixed, rows)
+    np.testing.assert_allclose(states, expected_states, atol=1e-8)
+    np.testing.assert_allclose(controls, expected_controls, atol=1e-8)
+    found = sweep.multiplier_offset + jnp.einsum("kij,kj->ki", sweep.multiplier_slope, states[:-1])
+    for (k, i), value in multipliers.items():
+        np.testing.assert_allclose(found[k, i], value, atol=1e-8)
+
+
+def test_predicted_decrease():
+    """The change of cost under a step `alpha k` with feedback is the quadratic that `decrease` says, exactly."""
+    model = random_model(14, **SIZES)
+    model = eqx.tree_at(lambda m: m.d, model, jnp.zeros_like(model.d))
+    sweep = backward(model)
+    for alpha in (0.3, 1.0):
+        states, controls = forward(model, sweep.gains, alpha * sweep.feedforward, jnp.zeros(3))
+        predicted = alpha * sweep.decrease[0] + 0.5 * alpha**2 * sweep.decrease[1]
+        np.testing.assert_allclose(model.objective(states, controls), predicted, rtol=1e-10)
+    np.testing.assert_allclose(sweep.value_constant[0], sweep.decrease[0] + 0.5 * sweep.decrease[1], rtol=1e-10)
+
+
+def test_regularisation_shortens_the_step_and_not_the_model():
+    """Horizon 1: `k = -(Quu + mu I)^-1 qu`, and the cost-to-go is that of the true cost under this policy."""
+    model = random_model(15, 2, 3, 1)
+    sweep = backward(model, regularisation=0.7)
+    shifted = eqx.tree_at(lambda m: m.R, model, model.R + 0.7 * jnp.eye(3))
+    x0 = jnp.array([0.4, -1.0])
+    states, controls = forward(model, sweep.gains, sweep.feedforward, x0)
+    np.testing.assert_allclose(controls, dense_lqr(shifted, x0)[1], atol=1e-10)
+    V = 0.5 * x0 @ sweep.value_hessian[0] @ x0 + sweep.value_gradient[0] @ x0 + sweep.value_constant[0]
+    np.testing.assert_allclose(V, model.objective(states, controls), rtol=1e-10)
+
+
+def test_gradients_of_a_batch_with_failed_lanes():
+    """Lanes with NaN or indefinite data leave the gradients of the others as they are."""
+    model = random_model(16, **SIZES, batch=(3,))
+    bad = eqx.tree_at(lambda m: (m.R, m.q), model, (model.R.at[0].multiply(-20.0), model.q.at[1, 2].set(jnp.nan)))
+
+    @jax.jit
+    def gradient(model):
+        return jax.grad(lambda m: jnp.sum(solve_lqr(m, jnp.ones((3, 3))).controls[2]))(model)
+
+    for dirty, clean in zip(jax.tree.leaves(gradient(bad)), jax.tree.leaves(gradient(model)), strict=True):
+        np.testing.assert_allclose(dirty[2], clean[2], rtol=1e-12, atol=1e-14)

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import finite_difference
 
 import costogo as ctg
 from costogo import Status
+from oracles import finite_difference
 
 SOLVER = ctg.BoxDDP(subproblem="clamped", tolerance=1e-11)
 TRACES = []

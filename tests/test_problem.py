@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import finite_difference
 from scipy.integrate import solve_ivp
 from scipy.optimize import minimize
 
 import costogo as ctg
 from costogo.problem import DiscretisedCost, defects, expand, open_loop, total_cost
+from oracles import finite_difference
 
 RNG = np.random.default_rng(0)
 
@@ -25,9 +25,7 @@ def _integrate(method, steps):
     return jax.lax.scan(lambda x, t: (f(x, jnp.array([0.3]), t), None), jnp.array([1.0, 0.5]), ts)[0]
 
 
-@pytest.mark.parametrize(
-    ("method", "order"), [("euler", 1), ("semi_implicit_euler", 1), ("midpoint", 2), ("rk4", 4)]
-)
+@pytest.mark.parametrize(("method", "order"), [("euler", 1), ("semi_implicit_euler", 1), ("midpoint", 2), ("rk4", 4)])
 def test_order_of_discretisation(method, order):
     """Halving the step divides the error by 2^order; the reference is SciPy's, at 1e-13."""
 

@@ -48,9 +48,8 @@ def test_cost_falls_monotonically():
 
 def test_fixed_point(clamped):
     """Spec check 6: one more iteration from the solution moves the controls by less than the tolerance."""
-    again = jax.jit(
-        jax.vmap(lambda x, u: ctg.solve(PENDULUM, x, u, solver=ctg.BoxDDP(subproblem="clamped", tolerance=0.0, max_iterations=1)))
-    )(STATES, clamped.controls)  # fmt: skip
+    once = ctg.BoxDDP(subproblem="clamped", tolerance=0.0, max_iterations=1)
+    again = jax.jit(jax.vmap(lambda x, u: ctg.solve(PENDULUM, x, u, solver=once)))(STATES, clamped.controls)
     assert np.all(clamped.status == Status.CONVERGED)
     assert np.abs(again.controls - clamped.controls).max() < 1e-8
 
@@ -202,3 +201,57 @@ def test_simulator_dynamics():
     np.testing.assert_allclose(there.controls, here.controls, atol=1e-9)
     with pytest.raises(ctg.DerivativeError, match="simulator dynamics"):
         jax.grad(lambda x: ctg.solve(outside, x, solver=CLAMPED).cost)(x0[0])
+
+
+def small(stage_cost, **options):
+    return ctg.OptimalControlProblem(lambda x, u, t: x + u, stage_cost, horizon=3, nu=1, **options)
+
+
+def test_derivative_that_is_not_finite():
+    """The cost is finite at the start and its derivative is not (a norm at zero): NOT_FINITE, at once."""
+    solution = ctg.solve(
+        small(lambda x, u, t: jnp.linalg.norm(x) + jnp.sum(u**2)), jnp.zeros(1), solver=CLAMPED
+    )  # fmt: skip
+    assert solution.status == Status.NOT_FINITE
+    assert solution.iterations <= 1
+
+
+@pytest.mark.parametrize("bounds", [None, (-1.0, 1.0)])
+def test_a_stationary_maximum_is_not_a_solution(bounds):
+    """`-u^2` has zero gradient at zero: INDEFINITE, not CONVERGED. Started off it, the solver never claims success."""
+    solve = jax.jit(
+        lambda x: ctg.solve(
+            small(lambda x, u, t: jnp.sum(x**2) - 4.0 * jnp.sum(u**2), control_bounds=bounds), x, solver=CLAMPED
+        )
+    )
+    assert solve(jnp.zeros(1)).status == Status.INDEFINITE
+    assert solve(jnp.ones(1)).status != Status.CONVERGED
+
+
+def test_derivative_of_the_wrong_sign_stalls():
+    """The value is (u - 1)^2, its derivative points uphill: no step is accepted, the start is kept."""
+
+    def cost(x, u, t):
+        value = jnp.sum((u - 1.0) ** 2)
+        false = value - 4.0 * jnp.sum((u - 1.0) * jax.lax.stop_gradient(u - 1.0))
+        return jax.lax.stop_gradient(value - false) + false
+
+    solution = ctg.solve(small(cost), jnp.zeros(1), solver=CLAMPED)
+    assert solution.status == Status.STALLED
+    np.testing.assert_array_equal(solution.controls, 0.0)
+
+
+def test_no_control_cost_at_all():
+    """Nothing depends on the last control: Quu is zero there, regularisation carries the solve."""
+    solution = ctg.solve(small(lambda x, u, t: jnp.sum((x - 0.3) ** 2)), jnp.ones(1), solver=CLAMPED)
+    assert solution.status == Status.CONVERGED
+    np.testing.assert_allclose(solution.states[1:3], 0.3, atol=1e-6)
+
+
+def test_throw_inside_jit_and_empty_batches():
+    solve = jax.jit(lambda x: ctg.solve(PENDULUM, x, solver=CLAMPED, throw=True))
+    assert solve(STATES[0]).status == Status.CONVERGED
+    with pytest.raises(Exception, match="did not converge"):
+        jax.block_until_ready(solve(STATES[0] * jnp.nan))
+    empty = batched(small(lambda x, u, t: jnp.sum(x**2 + u**2)), subproblem="clamped")(jnp.zeros((0, 1)))
+    assert empty.controls.shape == (0, 3, 1)

@@ -43,4 +43,5 @@ def labelled(parameters: Any) -> dict[str, Array]:
 def initial_parameters(parameters: Any, key: Array) -> Any:
     """Start of training: a pytree of numbers, or a function of the key that draws one."""
     drawn = parameters(key) if callable(parameters) else parameters
-    return jax.tree.map(jnp.asarray, drawn)
+    # Strong types: a weakly typed start would make the first updates compile again.
+    return jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(v)), drawn)

@@ -10,7 +10,7 @@ from jaxtyping import Array
 from costogo.core.errors import CostogoError, known
 from costogo.core.status import Status
 from costogo.core.validate import require
-from costogo.lqr import Limits, LQModel, Sweep, backward, costates, forward, interior_point
+from costogo.lqr import Limits, LQModel, Sweep, backward, cholesky, costates, forward, interior_point
 from costogo.problem import AffineFeedback, OptimalControlProblem, defects, expand, open_loop, rollout, total_cost
 from costogo.problem.expansion import HESSIANS
 from costogo.solvers.forward_pass import (
@@ -26,6 +26,7 @@ from costogo.solvers.solution import Multipliers, QuadraticValue, Solution, Solv
 SUBPROBLEMS = ("clamped", "interior_point")
 SUFFICIENT_DECREASE = 1e-4
 REGULARISATION_MIN, REGULARISATION_MAX, REGULARISATION_FACTOR = 1e-6, 1e10, 2.0
+NEGLIGIBLE_REGULARISATION = 1e-5
 
 
 class IterationState(NamedTuple):
@@ -142,9 +143,11 @@ class BoxDDP(eqx.Module):
         sweep, swept = self._direction(model, at, knots, state.regularisation, unrolled)
         stationarity = self._stationarity(model, sweep, state.regularisation)
         tolerance = _tolerance(self.tolerance, at.controls.dtype) * (1.0 + jnp.max(jnp.abs(at.controls)))
-        converged = swept & (stationarity <= tolerance)
+        stationary = swept & (stationarity <= tolerance)
+        converged = stationary & _is_minimum(sweep, state.regularisation)
+        saddle = stationary & ~converged
         out_of_iterations = state.iteration >= self.max_iterations
-        stop = (converged | out_of_iterations) & ~jnp.asarray(unrolled)
+        stop = (stationary | out_of_iterations) & ~jnp.asarray(unrolled)
 
         direction = Direction(model, sweep.gains, sweep.feedforward)
         sufficient, penalty = self._expected(model, sweep, at)
@@ -154,7 +157,7 @@ class BoxDDP(eqx.Module):
         exhausted = regularisation > REGULARISATION_MAX
         status = jnp.where(exhausted & ~stop, jnp.where(swept, Status.STALLED, Status.INDEFINITE), Status.RUNNING)
         status = jnp.where(out_of_iterations & ~jnp.asarray(unrolled), Status.MAX_ITERATIONS, status)
-        status = jnp.where(converged, Status.CONVERGED, status)
+        status = jnp.where(converged, Status.CONVERGED, jnp.where(saddle, Status.INDEFINITE, status))
         # More regularisation cannot mend a derivative that is NaN.
         finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(model)]))
         status = jnp.where(finite, status, Status.NOT_FINITE).astype(jnp.int32)
@@ -247,6 +250,15 @@ class BoxDDP(eqx.Module):
             iterations=final.iteration,
             stats=SolveStats(final.stationarity, final.regularisation, final.rejected),
         )
+
+
+def _is_minimum(sweep: Sweep, regularisation: Array) -> Array:
+    """Whether `Quu` is positive definite on the free controls without the regularisation: a stationary point where it
+    is not is a saddle or a maximum. A negligible part stays, for costs that leave some control without curvature."""
+    pairs = sweep.free[:, :, None] & sweep.free[:, None, :]
+    eye = jnp.eye(sweep.Quu.shape[-1], dtype=sweep.Quu.dtype)
+    kept = jnp.minimum(regularisation, NEGLIGIBLE_REGULARISATION)
+    return jnp.all(jax.vmap(cholesky)(jnp.where(pairs, sweep.Quu + kept * eye, eye))[1])
 
 
 def _tolerance(tolerance: float | None, dtype) -> float:

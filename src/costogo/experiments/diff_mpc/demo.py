@@ -19,14 +19,13 @@ from costogo.experiments.diff_mpc.imitation import (
     learner_solver,
     mpc_learner,
 )
+from costogo.experiments.reporting import write_report
 from costogo.io import RunFolder, train
 from costogo.learn.baselines import LSTMImitation
 from costogo.mpc import RecedingHorizon, Trajectory, simulate
 from costogo.problem import OptimalControlProblem
 from costogo.systems import CartPole
-from costogo.viz.animate import frames, write_video
-from costogo.viz.plots import COLOURS, new_figure, save
-from costogo.viz.report import write_report
+from costogo.viz import COLOURS, Recording, figure, film, save, write_video
 
 TRUTH = {"gravity": 9.8, "cart_mass": 1.0, "pole_mass": 0.1, "length": 0.5}
 
@@ -68,8 +67,8 @@ def run(config: DemoConfig, folder: Path) -> Path:
         "learner before": swing_up(before, config.steps),
         "learner after": swing_up(after, config.steps),
     }
-    video = animate(trajectories, expert.dt, folder / "swing_up.gif")
-    curves = figure(read(mpc_run.metrics), read(lstm_run.metrics), folder / "learning.png")
+    video = animate(trajectories, folder / "swing_up.gif")
+    curves = plot(read(mpc_run.metrics), read(lstm_run.metrics), folder / "learning.png")
     rows = table({name: float(value) for name, value in state.parameters["dynamics"].items()})
     facts = {
         "wall time": f"{time.monotonic() - began:.0f} s",
@@ -90,10 +89,10 @@ def swing_up(problem: OptimalControlProblem, steps: int) -> Trajectory:
     return jax.jit(lambda x0: simulate(controller, x0, steps, dynamics=CartPole()))(hanging)
 
 
-def animate(trajectories: dict[str, Trajectory], dt: float, path: Path) -> Path:
+def animate(trajectories: dict[str, Trajectory], path: Path) -> Path:
     """Expert and learner side by side."""
-    panels = {name: (np.asarray(t.states), np.asarray(t.controls)) for name, t in trajectories.items()}
-    return write_video(frames("cartpole", panels, dt), path, fps=1.0 / dt)
+    recordings = [Recording(name, t.states, t.controls) for name, t in trajectories.items()]
+    return write_video(film(CartPole(), recordings), path, fps=1.0 / CartPole().dt)
 
 
 def read(path: Path) -> list[dict[str, float]]:
@@ -117,9 +116,9 @@ def table(learned: dict[str, float]) -> list[dict[str, Any]]:
     ]
 
 
-def figure(mpc: list[dict[str, float]], lstm: list[dict[str, float]], path: Path) -> Path:
+def plot(mpc: list[dict[str, float]], lstm: list[dict[str, float]], path: Path) -> Path:
     """Imitation losses, and parameters relative to the expert's."""
-    fig, axes = new_figure(1, 2, width=5.0)
+    fig, axes = figure(1, 2, size=(5.0, 3.0))
     for rows, name, colour in ((mpc, "differentiable MPC", COLOURS[0]), (lstm, "LSTM", COLOURS[1])):
         axes[0, 0].plot([r["epoch"] for r in rows], [r["test_loss"] for r in rows], color=colour, label=name)
     axes[0, 0].set(yscale="log", xlabel="epoch", ylabel="imitation loss (test)")

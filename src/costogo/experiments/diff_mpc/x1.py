@@ -12,11 +12,11 @@ import numpy as np
 from costogo.core.progress import ProgressMeter
 from costogo.experiments.claims import Claim, judge, write_claims, write_rows
 from costogo.experiments.registry import ExperimentConfig
+from costogo.experiments.reporting import write_report
 from costogo.problem import OptimalControlProblem, QuadraticCost
 from costogo.solvers import BoxDDP, ImplicitAdjoint, UnrolledAdjoint, solve
 from costogo.systems import random_matrices
-from costogo.viz.plots import COLOURS, new_figure, save
-from costogo.viz.report import write_report
+from costogo.viz import COLOURS, figure, save
 
 NX = NU = 3
 HORIZON, BATCH = 20, 32
@@ -87,7 +87,7 @@ def run(config: ExperimentConfig, folder: Path) -> None:
         meter.update(len(rows), f"{kind}, {n} iterations: backward {rows[-1]['backward_ms']:.2f} ms")
     write_rows(folder / "timings.csv", rows)
     found = write_claims(folder, claims(rows, iterations[-1]))
-    figure(rows, folder / "x1.png")
+    plot(rows, folder / "x1.png")
     facts = {"nx": NX, "nu": NU, "horizon": HORIZON, "batch": BATCH, "trials": 10, "precision": "float64"}
     write_report(folder, "X1: solver timing", found, [folder / "x1.png"], facts)
 
@@ -120,15 +120,15 @@ def _pick(rows: list[dict[str, Any]], kind: str, iterations: int) -> dict[str, A
     return next(row for row in rows if row["adjoint"] == kind and row["iterations"] == iterations)
 
 
-def figure(rows: list[dict[str, Any]], path: Path) -> None:
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
     """Forward and backward time, and memory, against iterations."""
-    fig, axes = new_figure(1, 3, width=3.8)
-    panels = (
+    fig, axes = figure(1, 3, size=(3.8, 3.0))
+    shown = (
         ("forward_ms", "forward [ms]"),
         ("backward_ms", "backward [ms]"),
         ("kept_bytes", "kept for backward [bytes]"),
     )
-    for ax, (key, label) in zip(axes.flat, panels, strict=True):
+    for ax, (key, label) in zip(axes.flat, shown, strict=True):
         for kind, colour in zip(("implicit", "unrolled"), COLOURS, strict=False):
             chosen = [row for row in rows if row["adjoint"] == kind]
             ax.plot([r["iterations"] for r in chosen], [r[key] for r in chosen], "o-", color=colour, label=kind)

@@ -11,10 +11,10 @@ import numpy as np
 from costogo.experiments.claims import Claim, judge, write_claims, write_rows
 from costogo.experiments.diff_mpc.series import run_series
 from costogo.experiments.registry import ExperimentConfig
+from costogo.experiments.reporting import single_seeds, write_report
 from costogo.learn.diff_mpc import LQRImitation
 from costogo.systems import random_matrices
-from costogo.viz.plots import by_seed, new_figure, save
-from costogo.viz.report import write_report
+from costogo.viz import figure, save
 
 NX, NU = 3, 3
 SETTINGS = {
@@ -50,7 +50,7 @@ def run(config: ExperimentConfig, folder: Path) -> None:
     write_rows(folder / "curves.csv", curves)
     write_rows(folder / "summary.csv", [{**row, "seconds": seconds[row["setting"]]} for row in summary])
     rows = write_claims(folder, claims(summary, seeds))
-    figure(curves, folder / "x2.png")
+    plot(curves, folder / "x2.png")
     write_report(folder, "X2: LQR imitation", rows, [folder / "x2.png"], {"seeds": seeds, "steps": 100 * epochs})
 
 
@@ -75,13 +75,13 @@ def _range(values: np.ndarray) -> str:
     return "none" if len(values) == 0 else f"{values.min():.2g} to {values.max():.2g}"
 
 
-def figure(curves: list[dict[str, Any]], path: Path) -> None:
+def plot(curves: list[dict[str, Any]], path: Path) -> None:
     """Imitation and model loss of every seed against steps."""
-    fig, axes = new_figure(2, 2, sharex=True)
+    fig, axes = figure(2, 2, sharex=True)
     for row, name in zip(axes, SETTINGS, strict=True):
         rows = [{**r, "step": 100 * r["epoch"]} for r in curves if r["setting"] == name]
         for ax, metric, label in zip(row, ("test_loss", "model_loss"), ("imitation loss", "model loss"), strict=True):
-            by_seed(ax, rows, "step", metric)
+            single_seeds(ax, rows, "step", metric)
             ax.set(yscale="log", ylabel=label, title=name)
     for ax in axes[-1]:
         ax.set_xlabel("gradient steps")

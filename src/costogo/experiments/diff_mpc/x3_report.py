@@ -8,8 +8,8 @@ import numpy as np
 from costogo.experiments.claims import Claim
 from costogo.experiments.diff_mpc.imitation import MODES, SYSTEMS
 from costogo.experiments.registry import ExperimentConfig
-from costogo.viz.plots import COLOURS, mean_and_range, new_figure, save
-from costogo.viz.report import write_report
+from costogo.experiments.reporting import mean_and_range, write_report
+from costogo.viz import COLOURS, figure, save
 
 
 def write(
@@ -45,7 +45,7 @@ def _short(value: Any) -> str:
 
 def bars(summary: list[dict[str, Any]], path: Path) -> None:
     """Test imitation loss at the best validation epoch: mean over seeds, dots for single seeds."""
-    fig, axes = new_figure(1, len(SYSTEMS), width=5.2, height=3.6)
+    fig, axes = figure(1, len(SYSTEMS), size=(5.2, 3.6))
     sizes = sorted({row["train_size"] for row in summary})
     for ax, system in zip(axes.flat, SYSTEMS, strict=True):
         for i, mode in enumerate(MODES):
@@ -67,7 +67,7 @@ def bars(summary: list[dict[str, Any]], path: Path) -> None:
 
 def learning_curves(curves: list[dict[str, Any]], path: Path) -> None:
     """Test loss against epochs for the largest train size."""
-    fig, axes = new_figure(1, len(SYSTEMS), width=5.2, height=3.6)
+    fig, axes = figure(1, len(SYSTEMS), size=(5.2, 3.6))
     largest = max(row["train_size"] for row in curves)
     for ax, system in zip(axes.flat, SYSTEMS, strict=True):
         for mode, colour in zip(MODES, COLOURS, strict=False):

@@ -19,11 +19,11 @@ from costogo.experiments.diff_mpc.imitation import (
 )
 from costogo.experiments.diff_mpc.series import Observed, run_series
 from costogo.experiments.registry import ExperimentConfig
+from costogo.experiments.reporting import mean_and_range, write_report
 from costogo.learn import ImitationData
 from costogo.learn.baselines import next_state_errors
 from costogo.systems import Pendulum
-from costogo.viz.plots import COLOURS, mean_and_range, new_figure, save
-from costogo.viz.report import write_report
+from costogo.viz import COLOURS, figure, save
 
 VARIANTS = {"public code (-d th)": "angle", "paper (-d thdot)": "rate"}
 METHODS = ("sysid", "mpc.dx")
@@ -73,7 +73,7 @@ def run(config: ExperimentConfig, folder: Path) -> None:
     write_rows(folder / "curves.csv", curves)
     write_rows(folder / "summary.csv", summary)
     rows = write_claims(folder, claims(summary, seeds))
-    figure(curves, folder / "x4.png")
+    plot(curves, folder / "x4.png")
     write_report(
         folder, "X4: non-realisable expert", rows, [folder / "x4.png"], {"seeds": seeds, "epochs": epochs, "train": 100}
     )
@@ -100,9 +100,9 @@ def claims(summary: list[dict[str, Any]], seeds: int) -> list[Claim]:
     return found
 
 
-def figure(curves: list[dict[str, Any]], path: Path) -> None:
+def plot(curves: list[dict[str, Any]], path: Path) -> None:
     """Both losses of both methods against epochs, mean and range over seeds."""
-    fig, axes = new_figure(2, 2, sharex=True)
+    fig, axes = figure(2, 2, sharex=True)
     for row, variant in zip(axes, VARIANTS, strict=True):
         for ax, metric, label in zip(
             row, ("test_loss", "next_state_loss"), ("imitation loss", "next-state loss"), strict=True

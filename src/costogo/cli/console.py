@@ -1,0 +1,34 @@
+"""What commands write to the terminal."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from costogo.core.errors import CostogoError
+
+
+def say(text: str) -> None:
+    """Write a line."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def say_table(rows: Sequence[Sequence[Any]]) -> None:
+    """Write rows in aligned columns; numbers to six digits."""
+    cells = [[f"{value:.6g}" if isinstance(value, float) else str(value) for value in row] for row in rows]
+    widths = [max(len(row[i]) for row in cells if i < len(row)) for i in range(max(map(len, cells)))]
+    for row in cells:
+        say("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip())
+
+
+def writable(folder: Path) -> Path:
+    """Make an output folder, or say that it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CostogoError(f"output folder {folder} is not writable: {error}; choose another with --out") from error
+    return folder

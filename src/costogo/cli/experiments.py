@@ -1,0 +1,73 @@
+"""`costogo reproduce` and `costogo demo`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from costogo.cli.console import say, say_table, writable
+from costogo.core.errors import known
+from costogo.experiments.registry import EXPERIMENTS, ExperimentConfig, run_experiment
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Reproduce a figure of a paper: CSV, figure, claims with verdicts, and a report.
+
+    Without a name it lists the experiments. An interrupted experiment goes on where it was. Examples: "costogo
+    reproduce diff_mpc/x2", "costogo reproduce diff_mpc/x3 --quick --out /tmp/results".
+    """
+
+    experiment: Positional[str | None] = None
+    """such as diff_mpc/x1"""
+    quick: bool = False
+    """a smoke test instead of the full experiment"""
+    seeds: int | None = None
+    """number of seeds, if not the paper's"""
+    out: Path = Path("results")
+    """results folder"""
+
+    @property
+    def after_interrupt(self) -> str:
+        """What to do after Ctrl-C."""
+        return f"Finished parts are saved in {self.out}; the same command goes on."
+
+    def run(self) -> None:
+        """Run the experiment, print its verdicts."""
+        if self.experiment is None:
+            say_table([["experiment", "what it shows"], *EXPERIMENTS.items()])
+            return
+        known("experiment", self.experiment, EXPERIMENTS)
+        config = ExperimentConfig(out=writable(self.out), quick=self.quick, seeds=self.seeds)
+        say(f"{self.experiment}: {EXPERIMENTS[self.experiment]}")
+        folder = run_experiment(self.experiment, config)
+        say((folder / "claims.md").read_text())
+        say(f"wrote {folder}")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Recover a cart-pole's masses and pole length from an expert's controls, then swing up.
+
+    Ends with report.html: learned physics, imitation loss against an LSTM's, and an animation. Minutes on two cores;
+    an interrupted demonstration goes on where it was.
+    """
+
+    epochs: int | None = None
+    """training epochs, if not the default"""
+    seed: int = 0
+    out: Path = Path("runs/demo")
+    """output folder"""
+
+    @property
+    def after_interrupt(self) -> str:
+        """What to do after Ctrl-C."""
+        return f"Finished epochs are saved in {self.out}; the same command goes on."
+
+    def run(self) -> None:
+        """Run the demonstration."""
+        from costogo.experiments.diff_mpc import demo
+
+        options = {} if self.epochs is None else {"epochs": self.epochs}
+        report = demo.run(demo.DemoConfig(seed=self.seed, **options), writable(self.out))
+        say(f"report: {report}")
