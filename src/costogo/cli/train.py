@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 from tyro.conf import Positional
@@ -95,7 +96,7 @@ class TrainedRun:
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Metrics of every seed."""
-        return {name: np.asarray(value) for name, value in jax.jit(self.learner.evaluate)(self.state).items()}
+        return {name: np.asarray(value) for name, value in eqx.filter_jit(self.learner.evaluate)(self.state).items()}
 
 
 @dataclass(frozen=True)
