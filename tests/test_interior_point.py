@@ -132,7 +132,7 @@ def test_scales_and_degenerate_bounds():
 
 def test_random_rows_solved_or_infeasible():
     """100 problems with state-dependent rows: the status agrees with a linear program on feasibility, and the
-    solved ones satisfy the KKT conditions of the condensed problem in NumPy."""
+    solved ones satisfy the KKT conditions of the condensed problem in NumPy, to 1e-5: rows are not polished."""
     count, ng = 100, 2
     model = random_model(21, NX, NU, N, (count,))
     rng = np.random.default_rng(4)
@@ -144,9 +144,7 @@ def test_random_rows_solved_or_infeasible():
     numbers = jax.tree.map(np.asarray, model)
     feasible = 0
     for i in range(count):
-        H, h, G, g = condensed(
-            jax.tree.map(lambda a, i=i: np.asarray(a[i]), model), x0[i], E[i], F[i], np.ones((N, ng))
-        )
+        H, h, G, g = condensed(jax.tree.map(lambda a, i=i: a[i], numbers), x0[i], E[i], F[i], np.ones((N, ng)))
         program = linprog(np.zeros(N * NU), A_ub=-G, b_ub=g, bounds=[(-1, 1)] * (N * NU))
         if program.status == 2:
             assert solution.status[i] == Status.INFEASIBLE
@@ -156,10 +154,9 @@ def test_random_rows_solved_or_infeasible():
         u, z = np.asarray(solution.controls[i]).ravel(), np.asarray(solution.inequality_multipliers[i]).ravel()
         gap = G @ u + g
         assert min(gap.min(), z.min(), (1 - np.abs(u)).min()) >= -1e-8
-        assert np.abs(gap * z).max() <= 1e-5 * (1 + z.max())
+        assert np.abs(gap * z).max() <= 1e-5 * (1 + np.abs(h).max())
         gradient = H @ u + h - G.T @ z
-        # Both bounds have multipliers that are not returned: complementary up to the square root of the barrier.
-        assert np.abs(u - np.clip(u - gradient, -1, 1)).max() <= 1e-3
-        for sign, distance in ((1, 1 + u), (-1, 1 - u)):
-            assert np.abs(np.maximum(sign * gradient, 0) * distance).max() <= 1e-5 * (1 + np.abs(gradient).max())
+        # The bounds' multipliers are not returned: they are the two parts of the gradient, and complementary.
+        low, high = np.maximum(gradient, 0.0), np.maximum(-gradient, 0.0)
+        assert np.abs(low * (1 + u) + high * (1 - u)).max() <= 1e-5 * (1 + np.abs(h).max())
     assert 20 < feasible < 80

@@ -233,6 +233,12 @@ def test_opening_what_is_not_a_run(tmp_path):
         RunFolder.open(tmp_path).read_config()
 
 
+def test_run_folders_need_their_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'costogo\[cli\]'"):
+        RunFolder.create(tmp_path, Config())
+
+
 # Logs
 
 

@@ -133,14 +133,20 @@ def _report(run: RunFolder, config: ImitationConfig) -> None:
     axes[0, 0].set(yscale="log", xlabel="epoch", title="imitation loss")
     axes[0, 0].legend()
     for name, colour in zip(parameters, COLOURS, strict=False):
-        mean_and_range(axes[0, 1], curves, "epoch", name, colour, name)
+        mean_and_range(axes[0, 1], curves, "epoch", name, colour, _short(name))
     if parameters:
         axes[0, 1].set(xlabel="epoch", title="parameters")
         axes[0, 1].legend()
     picture = save(fig, run.figures / "curves.png")
     last = [row for row in curves if row["epoch"] == curves[-1]["epoch"]]
     shown = ("seed", "epoch", "loss", "validation_loss", "test_loss", *parameters)
-    report = Report(f"{config.system}, {config.mode}").table([{key: row.get(key, "") for key in shown} for row in last])
+    rows = [{_short(key): row.get(key, "") for key in shown} for row in last]
+    report = Report(f"{config.system}, {config.mode}").table(rows)
     report.media(picture, "Mean over seeds; the band spans the seeds.")
     report.heading("Configuration").settings(run.read_config())
     report.heading("Where and when").settings(run.read_manifest()).write(run.report)
+
+
+def _short(name: str) -> str:
+    """`['dynamics']['mass']` as `dynamics.mass`."""
+    return name.replace("']['", ".").removeprefix("['").replace("']", "")

@@ -65,7 +65,8 @@ def _write_gif(images: Iterator[np.ndarray], path: Path, fps: float) -> None:
     sample = np.concatenate(
         [np.asarray(image) for image in (first, [first, *rest][len(rest) // 2], [first, *rest][-1])]
     )
-    palette = Image.fromarray(sample).quantize(128)
+    palette = Image.fromarray(sample).quantize(128, method=Image.Quantize.FASTOCTREE)
+    palette.putpalette([255 if level > 250 else level for level in palette.getpalette() or ()])  # keep paper white
     shown = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in (first, *rest)]
     duration = max(10 * round(100 / fps), 20)  # ms, in steps of 10; browsers slow down anything faster than 20
     shown[0].save(path, save_all=True, append_images=shown[1:], duration=duration, loop=0, optimize=True)

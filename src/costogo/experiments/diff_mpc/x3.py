@@ -33,7 +33,7 @@ def configurations(config: ExperimentConfig) -> list[ImitationConfig]:
     runs = [
         ImitationConfig(system, mode, n, **common) for mode in MODES[1:] for system in SYSTEMS for n in reversed(sizes)
     ]
-    runs += [ImitationConfig("pendulum", mode, sizes[-1], angle_range=NARROW, **common) for mode in MODES[2:]]
+    runs.append(ImitationConfig("pendulum", "mpc.dx", sizes[-1], angle_range=NARROW, **common))
     return runs + [ImitationConfig(system, "nn", n, **common) for system in SYSTEMS for n in reversed(sizes)]
 
 
