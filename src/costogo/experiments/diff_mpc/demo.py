@@ -27,6 +27,7 @@ from costogo.problem import OptimalControlProblem
 from costogo.systems import CartPole
 from costogo.viz import COLOURS, Recording, figure, film, save, write_video
 
+SWING_UP_HORIZON = 40  # steps; over 20 the expert itself sees no way up from hanging
 TRUTH = {"gravity": 9.8, "cart_mass": 1.0, "pole_mass": 0.1, "length": 0.5}
 
 
@@ -60,10 +61,10 @@ def run(config: DemoConfig, folder: Path) -> Path:
     lstm_run = RunFolder.create(folder / "lstm", config, resume=True)
     train(LSTMImitation(data), key, lstm_run, epochs=config.epochs, evaluate_every=5, label="LSTM")
 
-    before = learner_problem(expert, learner.parameters)
-    after = learner_problem(expert, state.parameters)
+    before = learner_problem(expert, learner.parameters, SWING_UP_HORIZON)
+    after = learner_problem(expert, state.parameters, SWING_UP_HORIZON)
     trajectories = {
-        "expert": swing_up(expert.problem(), config.steps),
+        "expert": swing_up(expert.problem(SWING_UP_HORIZON), config.steps),
         "learner before": swing_up(before, config.steps),
         "learner after": swing_up(after, config.steps),
     }

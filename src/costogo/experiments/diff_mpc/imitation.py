@@ -103,7 +103,7 @@ def start_parameters(system: Any, mode: str, start: Start) -> Any:
     return parameters
 
 
-def learner_problem(system: Any, parameters: dict[str, Any]) -> OptimalControlProblem:
+def learner_problem(system: Any, parameters: dict[str, Any], horizon: int = HORIZON) -> OptimalControlProblem:
     """The learner's MPC: the expert's, with what is learned put in (`q = sigmoid(logit)`, `p = sqrt(q) goal`)."""
     dynamics = dataclasses.replace(system, **parameters["dynamics"]) if "dynamics" in parameters else system
     cost = system.cost()
@@ -112,7 +112,7 @@ def learner_problem(system: Any, parameters: dict[str, Any]) -> OptimalControlPr
         p = jnp.sqrt(q) * parameters["cost"]["goal"]
         nx = system.nx
         cost = QuadraticCost(Q=q[:nx], R=q[nx:], q=p[:nx], r=p[nx:])
-    return OptimalControlProblem(dynamics, cost, horizon=HORIZON, control_bounds=system.control_bounds(), dt=system.dt)
+    return OptimalControlProblem(dynamics, cost, horizon=horizon, control_bounds=system.control_bounds(), dt=system.dt)
 
 
 def physical(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,32 @@
+"""costogo as a contender: compiled ahead of time, compile time apart, results waited for."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from benchmarks.harness import Contender, timed
+
+
+class Compiled(NamedTuple):
+    """A compiled function on fixed arguments: ready to take turns, its result, seconds to compile, scratch bytes."""
+
+    contender: Contender
+    result: Any
+    compile_s: float
+    temp_bytes: int
+
+
+def compiled(name: str, function: Callable, *arguments: Any) -> Compiled:
+    """Trace and compile `function` for these arguments, and run it once."""
+    start = time.perf_counter()
+    executable = jax.jit(function).lower(*arguments).compile()
+    seconds = time.perf_counter() - start
+
+    def call() -> Any:
+        return jax.block_until_ready(executable(*arguments))
+
+    result = call()
+    contender = Contender(name, lambda calls: timed(call, calls))
+    return Compiled(contender, result, seconds, executable.memory_analysis().temp_size_in_bytes)
