@@ -142,27 +142,27 @@ def _stage(stage: LQModel, limit: Limits | None, rows: EqualityRows | None, V, v
 
     nu = stage.B.shape[-1]
     H = Quu + regularisation * jnp.eye(nu, dtype=Quu.dtype)
-    free, fixed = jnp.ones(nu, bool), jnp.zeros(nu, Quu.dtype)
+    free, fixed, set_ok = jnp.ones(nu, bool), jnp.zeros(nu, Quu.dtype), jnp.array(True)
     if limit is not None:
-        free, fixed = _clamped_set(H, qu, limit)
+        free, fixed, set_ok = _clamped_set(H, qu, limit)
     both = free[:, None] & free[None, :]
     L, ok = cholesky(jnp.where(both, H, jnp.eye(nu, dtype=H.dtype)))
     rhs = jnp.where(free, qu + H @ fixed, -fixed)
     k, K, nu0, slope, rows_ok = _reduced_solve(L, rhs, jnp.where(free[:, None], Qux, 0.0), rows, free, fixed)
-    extra = {"L": L, "free": free, "nu": nu0, "N": slope, "ok": ok & rows_ok, "q": (Quu, Qux, Qxx, qu, qx)}
+    extra = {"L": L, "free": free, "nu": nu0, "N": slope, "ok": ok & rows_ok & set_ok, "q": (Quu, Qux, Qxx, qu, qx)}
     return k, K, extra
 
 
 def _clamped_set(H, qu, limit: Limits):
-    """Free set, and the values at which the other controls are held."""
+    """Free set, the values at which the other controls are held, and whether the set was found."""
     if not limit.box:
-        return limit.free, jnp.where(limit.free, 0.0, limit.lower)
+        return limit.free, jnp.where(limit.free, 0.0, limit.lower), jnp.array(True)
     # The projected Newton finds the set; the masked solve after it carries the values and their derivative.
     stopped = jax.lax.stop_gradient((H, qu, limit.lower, limit.upper))
     solution = box_qp(*stopped)
-    free = solution.free & solution.ok | ~solution.ok
+    free = solution.free | ~solution.ok
     at_upper = solution.x >= stopped[3]
-    return free, jnp.where(free, 0.0, jnp.where(at_upper, limit.upper, limit.lower))
+    return free, jnp.where(free, 0.0, jnp.where(at_upper, limit.upper, limit.lower)), solution.ok
 
 
 def _reduced_solve(L, qu, Qux, rows: EqualityRows | None, free, fixed):
