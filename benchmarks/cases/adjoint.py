@@ -66,7 +66,7 @@ def _count(iterations: int, settings: Settings) -> list[Row]:
 
 
 def _ours(name: str, kind: str, iterations: int, parameters, x0) -> tuple[Compiled, Compiled, Compiled, int]:
-    """Forward pass, backward pass alone (from the residuals of a forward pass), both in one program, residuals' bytes."""
+    """Forward pass, backward pass alone (from kept residuals), both in one program; bytes of the residuals."""
     layer_of = layer(kind, iterations)
     cotangent = jnp.ones((BATCH, HORIZON, NU))
     forward = compiled(f"{name} forward", layer_of, parameters, x0)
