@@ -51,15 +51,22 @@ def timed(call: Callable[[], object], calls: int) -> float:
     return (time.perf_counter() - start) / calls
 
 
-def interleave(contenders: Sequence[Contender], effort: Effort) -> dict[str, Timing]:
-    """Let the contenders take turns; returns the timing of each by name."""
-    calls = {c.name: _calls(c, effort) for c in contenders}
+def interleave(contenders: Sequence[Contender], effort: Effort) -> dict[str, Timing | Unavailable]:
+    """Let the contenders take turns; returns the timing of each by name, or why it dropped out."""
+    calls: dict[str, int] = {}
     samples: dict[str, list[float]] = {c.name: [] for c in contenders}
+    dropped: dict[str, Unavailable] = {}
     for turn in range(effort.rounds):
         # Every second round runs backwards, so that nobody always follows the same neighbour.
         for contender in contenders if turn % 2 == 0 else reversed(contenders):
-            samples[contender.name].append(contender.sample(calls[contender.name]))
-    return {name: _summary(values) for name, values in samples.items()}
+            name = contender.name
+            try:
+                if name not in dropped:
+                    calls[name] = calls.get(name) or _calls(contender, effort)
+                    samples[name].append(contender.sample(calls[name]))
+            except Unavailable as reason:
+                dropped[name] = reason
+    return {name: dropped.get(name) or _summary(values) for name, values in samples.items()}
 
 
 def _calls(contender: Contender, effort: Effort) -> int:

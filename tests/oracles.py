@@ -117,10 +117,10 @@ def finite_difference(function, x, step=1e-6):
 
 def bounded_lq_set():
     """The bounded LQ set: A (8, 8), B (8, 4), b (8,) shared, x0 (128, 8); N = 20, Q = I, R = I."""
-    rng = np.random.default_rng(42)
-    A = np.eye(8) + 0.2 * rng.standard_normal((8, 8))
-    B, b = rng.standard_normal((8, 4)), rng.standard_normal(8)
-    return A, B, b, rng.standard_normal((128, 8))
+    rng = np.random.RandomState(42)
+    A = np.eye(8) + 0.2 * rng.randn(8, 8)
+    B, b = rng.randn(8, 4), rng.randn(8)
+    return A, B, b, rng.randn(128, 8)
 
 
 def projected_residual(A, B, states, controls, limit):

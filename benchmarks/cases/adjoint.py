@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.cases.common import Case, Settings, missing
+from benchmarks.cases.common import Case, Settings, missing, timing_fields
 from benchmarks.harness import Contender, Unavailable, interleave
 from benchmarks.ours import Compiled, compiled
 from benchmarks.report import Row
@@ -61,7 +61,8 @@ def _count(iterations: int, settings: Settings) -> list[Row]:
         timings = interleave(contenders, settings.effort)
     for name, row in rows.items():
         for part in ("forward", "backward"):
-            row[f"{part}_ms"] = 1e3 * timings[f"{name} {part}"].median
+            timing = timing_fields(timings[f"{name} {part}"], "ms")
+            row.update({f"{part}_{key}" if key != "missing" else key: value for key, value in timing.items()})
     return [*rows.values(), *absent]
 
 

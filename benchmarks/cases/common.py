@@ -38,8 +38,10 @@ class Case:
     run: Callable[[Settings], list[Row]]
 
 
-def timing_fields(timing: Timing, unit: str, per: int = 1) -> Row:
-    """Median and quartiles per problem, in `us` or `ms`, where one call solves `per` problems."""
+def timing_fields(timing: Timing | Unavailable, unit: str, per: int = 1) -> Row:
+    """Median and quartiles per problem, in `us` or `ms`, where one call solves `per` problems; or what went wrong."""
+    if isinstance(timing, Unavailable):
+        return {"missing": str(timing)}
     scale = {"us": 1e6, "ms": 1e3}[unit] / per
     return {
         unit: scale * timing.median,

@@ -152,7 +152,8 @@ class BoxDDP(eqx.Module):
         direction = Direction(model, sweep.gains, sweep.feedforward)
         sufficient, penalty = self._expected(model, sweep, at)
         moved, accepted = self._move(problem, at, direction, knots, sufficient, penalty, unrolled)
-        accepted &= swept & ~stop
+        # The last step, smaller than the tolerance, is taken too: it squares the error that is left.
+        accepted &= swept & (jnp.asarray(unrolled) | ~(out_of_iterations | saddle))
         regularisation, growth = _schedule(state.regularisation, state.growth, accepted)
         exhausted = regularisation > REGULARISATION_MAX
         status = jnp.where(exhausted & ~stop, jnp.where(swept, Status.STALLED, Status.INDEFINITE), Status.RUNNING)
