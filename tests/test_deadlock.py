@@ -41,7 +41,14 @@ def test_locked_jaxlib_does_not_hang():
 
 @pytest.mark.parametrize(
     ("installed", "cores", "hangs"),
-    [("0.9.2", 2, False), ("0.10.2", 2, True), ("0.8.3", 4, True), ("0.10.2", 32, False)],
+    [
+        ("0.9.2", 2, False),
+        ("0.10.2", 2, True),
+        ("0.8.3", 4, True),
+        ("0.10.2", 32, False),
+        ("0.11.0", 2, True),
+        ("0.11.2", 2, False),
+    ],
 )
 def test_affected_versions(monkeypatch, installed, cores, hangs):
     monkeypatch.setattr(compatibility, "version", lambda _: installed)

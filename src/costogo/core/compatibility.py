@@ -5,8 +5,8 @@ import os
 import warnings
 from importlib.metadata import version
 
-# Seen to hang: 0.8.3 and 0.10.2; seen not to: 0.7.2 and 0.9.2 (docs: JAX versions).
-HANGING = ("0.8.3", "0.10.")
+# What was seen with each version stands in the docs (JAX versions).
+HANGING = ("0.8.3", "0.10.", "0.11.0")
 REMEDY = (
     "jaxlib {version} can deadlock on CPUs with few cores (jit(vmap(jacfwd(...))) with LAPACK calls); "
     "set NPROC=1 in the environment before JAX starts, or install jax==0.9.2"
