@@ -1,6 +1,5 @@
 """X2: LQR imitation, learning A and B (spec differentiable_mpc section 8; paper section 5.2, figure 3)."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +39,14 @@ def run(config: ExperimentConfig, folder: Path) -> None:
     seeds = config.seeds or (3 if config.quick else 8)
     marks = dict.fromkeys(SETTINGS, (2,)) if config.quick else MARKS
     curves: list[dict[str, Any]] = []
-    seconds = {}
     for name, setting in SETTINGS.items():
-        start = time.monotonic()
         curves += run_series(
             learner(**setting), folder / "runs" / name.replace(" ", "-"), {"setting": name, **setting},
             epochs=marks[name][-1], seeds=seeds, evaluate_every=1, label=f"x2 {name}",
         )  # fmt: skip
-        seconds[name] = time.monotonic() - start
     summary = [row for row in curves if row["epoch"] in marks[row["setting"]]]
     write_rows(folder / "curves.csv", curves)
-    write_rows(folder / "summary.csv", [{**row, "seconds": seconds[row["setting"]]} for row in summary])
+    write_rows(folder / "summary.csv", summary)
     rows = write_claims(folder, claims(summary, seeds))
     plot(curves, folder / "x2.png")
     write_report(folder, "X2: LQR imitation", rows, [folder / "x2.png"], {"seeds": seeds, "epochs of 100 steps": marks})

@@ -1,6 +1,5 @@
 """X3: pendulum and cart-pole imitation from controls (spec differentiable_mpc section 8; paper section 5.3)."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +40,9 @@ def run(config: ExperimentConfig, folder: Path) -> None:
     """Train every configuration (resumable), then write curves, summary, figures and claims."""
     curves, summary = [], []
     for imitation in configurations(config):
-        rows, seconds = _train(imitation, folder)
+        rows = _train(imitation, folder)
         curves += rows
-        ends = [{**row, "seconds": seconds} for row in end_points(rows)]
-        summary += [_with_physics(row, imitation.system) for row in ends]
+        summary += [_with_physics(row, imitation.system) for row in end_points(rows)]
         write_rows(folder / "summary.csv", summary)
     write_rows(folder / "curves.csv", curves)
     found = claims(summary)
@@ -57,7 +55,7 @@ def _name(imitation: ImitationConfig) -> str:
     return f"{imitation.system}-{imitation.mode}-{imitation.train_size}{narrow}"
 
 
-def _train(imitation: ImitationConfig, folder: Path) -> tuple[list[dict[str, Any]], float]:
+def _train(imitation: ImitationConfig, folder: Path) -> list[dict[str, Any]]:
     learner = build(imitation)
     if imitation.mode == "sysid":
         imitator = mpc_learner(
@@ -72,7 +70,6 @@ def _train(imitation: ImitationConfig, folder: Path) -> tuple[list[dict[str, Any
     }
     if imitation.mode == "mpc.cost":
         row["initial_test_loss"] = _initial_loss(learner)
-    start = time.monotonic()
     curves = run_series(
         learner,
         folder / "runs" / _name(imitation),
@@ -82,7 +79,7 @@ def _train(imitation: ImitationConfig, folder: Path) -> tuple[list[dict[str, Any
         evaluate_every=10,
         label=_name(imitation),
     )
-    return [{**row, **metrics} for metrics in curves], time.monotonic() - start
+    return [{**row, **metrics} for metrics in curves]
 
 
 def _imitation(imitator: Any, parameters: Any) -> dict[str, Any]:

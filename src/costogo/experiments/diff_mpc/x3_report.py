@@ -61,7 +61,7 @@ def bars(summary: list[dict[str, Any]], path: Path) -> None:
                 ax.plot(np.full(len(losses), x), losses, ".", color="0.15", markersize=3)
         ax.set(yscale="log", title=system, ylabel="imitation loss (test)")
         ax.set_xticks(range(len(MODES)), MODES, fontsize=8)
-    axes[0, 0].legend(fontsize=8)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=len(sizes))
     save(fig, path)
 
 
@@ -75,5 +75,5 @@ def learning_curves(curves: list[dict[str, Any]], path: Path) -> None:
             rows = [r for r in curves if (r["system"], r["mode"], r["train_size"], r["variant"]) == wanted]
             mean_and_range(ax, rows, "epoch", "test_loss", colour, mode)
         ax.set(yscale="log", title=f"{system}, n = {largest}", xlabel="epoch", ylabel="imitation loss (test)")
-        ax.legend(fontsize=8)
+        ax.legend()
     save(fig, path)
