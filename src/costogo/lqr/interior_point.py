@@ -52,7 +52,6 @@ class _Problem(NamedTuple):
     lower: Array
     upper: Array
     rows: InequalityRows
-    regularisation: Array
     present: _Rows  # which inequalities exist: an infinite bound does not
 
 
@@ -99,7 +98,7 @@ def interior_point(
     def solve(model, x0, lower, upper, rows, regularisation):
         model = eqx.tree_at(lambda m: m.R, model, model.R + regularisation * jnp.eye(model.nu, dtype=model.R.dtype))
         present = _Rows(jnp.isfinite(lower), jnp.isfinite(upper), jnp.ones_like(rows.e, bool))
-        problem = _Problem(model, x0, lower, upper, rows, regularisation, present)
+        problem = _Problem(model, x0, lower, upper, rows, present)
         return _solve(problem, max_iterations, polish_iterations)
 
     return over_batch(solve, nb)(model, x0, lower, upper, inequality, regularisation)

@@ -56,8 +56,8 @@ class BoxDDP(eqx.Module):
       evaluates all knots in parallel, with gaps that close as it converges. The solution is a fresh rollout.
     - `hessian`: "gauss_newton" drops the curvature of the dynamics (iLQR), "exact" keeps it.
     - `tolerance`: stop when no control of the full step moves by more than `tolerance (1 + max|u|)`; default 1e-8 in
-      float64, 1e-4 in float32. With `max_iterations=n`, n steps are taken; gains and cost-to-go always belong to the
-      trajectory returned.
+      float64, 1e-4 in float32. With `max_iterations=n`, n steps are taken; gains and cost-to-go belong to the
+      trajectory returned, to within the last step (below the tolerance) of a converged solve.
 
     A sweep with an indefinite `Quu`, or a line search without an acceptable step, is repeated with more
     regularisation (`Quu + mu I`, mu from 1e-6 to 1e10); that is part of the method and cannot be switched off.
@@ -137,7 +137,7 @@ class BoxDDP(eqx.Module):
     def _iterate(
         self, problem: OptimalControlProblem, knots: Knots, state: IterationState, unrolled: bool
     ) -> IterationState:
-        """One sweep and one line search; the last pass of a solve only sweeps, so that gains match the trajectory."""
+        """One sweep and one line search; out of iterations the last pass only sweeps, so that gains match."""
         at = state.at
         model = expand(problem, at.states, at.controls, knots.ts, self.hessian)
         sweep, swept = self._direction(model, at, knots, state.regularisation, unrolled)
