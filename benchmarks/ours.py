@@ -21,7 +21,8 @@ class Compiled(NamedTuple):
 def compiled(name: str, function: Callable, *arguments: Any) -> Compiled:
     """Trace and compile `function` for these arguments, and run it once."""
     start = time.perf_counter()
-    executable = jax.jit(function).lower(*arguments).compile()
+    # A function of its own: JAX would hand back an older trace of the same one, made under another implementation.
+    executable = jax.jit(lambda *given: function(*given)).lower(*arguments).compile()
     seconds = time.perf_counter() - start
 
     def call() -> Any:

@@ -18,9 +18,9 @@ from costogo.lqr import (
     cholesky_solve,
     costates,
     forward,
-    resweep,
     solve_lqr,
 )
+from costogo.lqr.riccati import resweep
 from oracles import dense_lqr, finite_difference, random_model
 
 SIZES = {"nx": 3, "nu": 2, "N": 5}
@@ -165,7 +165,10 @@ def test_leading_axes(batch):
     solution = SOLVE(model, x0)
     assert solution.controls.shape == (*batch, 5, 2)
     sweep = SWEEP(model)
-    feedforward, gradient = jax.jit(resweep)(model, sweep)
+    redo = resweep
+    for _ in batch:
+        redo = jax.vmap(redo)
+    feedforward, gradient = jax.jit(redo)(model, sweep)
     np.testing.assert_allclose(feedforward, sweep.feedforward, atol=1e-12)
     np.testing.assert_allclose(gradient, sweep.value_gradient, atol=1e-12)
     for index in np.ndindex(batch):

@@ -12,6 +12,8 @@ FOLDER = ROOT / ".bench"
 ENVIRONMENTS: dict[str, list[list[str]]] = {
     "crocoddyl": [["crocoddyl==3.2.1", "pin==4.0.0", "libpinocchio==4.0.0"]],
     "casadi": [["casadi==3.8.2", "numpy"]],
+    # A repackaged acados: the only wheel with BLASFEO compiled for a processor newer than 2004.
+    "acados": [["comma-deps-acados==0.2.2.post92", "numpy"]],
     "mpc": [["torch==2.13.0", "numpy<2"], ["mpc==0.0.6"]],
     "qp": [["osqp==1.1.3", "clarabel==0.11.1", "scipy", "numpy"]],
 }

@@ -21,6 +21,8 @@ def info() -> dict[str, str]:
 
     import jax
 
+    from costogo.lqr import native
+
     device = jax.devices()[0]
     return {
         "costogo": version("costogo"),
@@ -29,6 +31,6 @@ def info() -> dict[str, str]:
         "device": f"{device.platform}: {device.device_kind}",
         "cores": str(os.cpu_count()),
         "precision": "float64" if jax.config.read("jax_enable_x64") else "float32",
-        "Riccati sweeps": "pure JAX (lax.scan)",
+        **native.info(),
         "can deadlock": "yes, NPROC=1 is set" if affected() else "no",
     }

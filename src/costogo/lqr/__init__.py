@@ -1,11 +1,12 @@
 """The sequential part of every solver: linear-quadratic models and the Riccati sweeps over them."""
 
 from costogo.lqr.box_qp import BoxQPSolution, box_qp
-from costogo.lqr.interior_point import BoundedSolution, InequalityRows, interior_point
 from costogo.lqr.linalg import cholesky, cholesky_solve
-from costogo.lqr.model import EqualityRows, LQModel
-from costogo.lqr.riccati import Limits, Sweep, backward, control_gradient, costates, forward, resweep
-from costogo.lqr.solve import LQAdjoint, LQSolution, solve_adjoint, solve_lqr
+from costogo.lqr.model import EqualityRows, InequalityRows, LQModel
+from costogo.lqr.native import set_threads
+from costogo.lqr.results import BoundedSolution, Limits, LQAdjoint, LQSolution, Sweep
+from costogo.lqr.solve import solve_adjoint, solve_lqr
+from costogo.lqr.sweeps import backward, control_gradient, costates, forward, interior_point, masked_solve
 
 __all__ = [
     "BoundedSolution",
@@ -25,7 +26,8 @@ __all__ = [
     "costates",
     "forward",
     "interior_point",
-    "resweep",
+    "masked_solve",
+    "set_threads",
     "solve_adjoint",
     "solve_lqr",
 ]

@@ -1,41 +1,21 @@
-"""Riccati interior-point method for LQ problems with control bounds and linear inequalities."""
+"""Riccati interior-point method for LQ problems with control bounds and linear inequalities, in pure JAX.
+
+One problem; the contract stands in `sweeps`.
+"""
 
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array
 
 from costogo.core.status import Status
-from costogo.lqr.model import LQModel, over_batch
-from costogo.lqr.riccati import Limits, Sweep, backward, control_gradient, costates, forward, resweep
+from costogo.lqr.model import InequalityRows, LQModel
+from costogo.lqr.results import BoundedSolution, Limits, Sweep
+from costogo.lqr.riccati import backward, control_gradient, costates, forward, resweep
 
 TO_BOUNDARY = 0.995
-
-
-class InequalityRows(eqx.Module):
-    """Linear inequalities `E_k x_k + F_k u_k + e_k >= 0`, k < N."""
-
-    E: Float[Array, "*batch N nh nx"]
-    F: Float[Array, "*batch N nh nu"]
-    e: Float[Array, "*batch N nh"]
-
-
-class BoundedSolution(eqx.Module):
-    """Solution of an inequality-constrained LQ problem.
-
-    `sweep` is the masked sweep on the final active set: its gains and cost-to-go are those of the constrained
-    problem near the solution. `free` is False on controls at a bound with a multiplier of the right sign.
-    """
-
-    states: Float[Array, "*batch N+1 nx"]
-    controls: Float[Array, "*batch N nu"]
-    free: Bool[Array, "*batch N nu"]
-    inequality_multipliers: Float[Array, "*batch N nh"]
-    sweep: Sweep
-    status: Int[Array, "*batch"]
-    iterations: Int[Array, "*batch"]
 
 
 class _Rows(NamedTuple):
@@ -67,41 +47,18 @@ class _Iterate(NamedTuple):
 
 def interior_point(
     model: LQModel,
-    x0: Float[Array, "*batch nx"],
-    lower: Float[Array, "*batch N nu"],
-    upper: Float[Array, "*batch N nu"],
-    inequality: InequalityRows | None = None,
-    *,
-    regularisation: Array | float = 0.0,
-    max_iterations: int = 50,
-    polish_iterations: int = 20,
+    x0: Array,
+    lower: Array,
+    upper: Array,
+    rows: InequalityRows,
+    regularisation: Array,
+    max_iterations: int,
+    polish_iterations: int,
 ) -> BoundedSolution:
-    """Minimise the LQ model subject to `lower <= u <= upper` and linear inequalities (convex; infinite bounds allowed).
-
-    Mehrotra's predictor-corrector with slacks. With `h(w) = Gw + e >= 0`, slack s, multiplier z, each iteration is one
-    unconstrained Riccati sweep of the model with `G' diag(z/s) G` added to the Hessian and `G'(z/s e - z - c/s)` to
-    the gradient, where `c = sigma mu - (ds dz)_affine`; the corrector repeats the linear half only. The dynamics hold
-    at every iterate. Without general rows, a primal-dual active-set iteration on the masked sweep then makes the answer
-    exact (multiplier signs and bounds are verified). `CONVERGED` means: verified active set, or, with general rows,
-    complementarity and residual below the precision's limit. `INFEASIBLE`: bounds cross or the residual does not fall.
-    """
-    nb = model.batch_ndim
-    if inequality is None:
-        shape = model.r.shape[:-1]
-        inequality = InequalityRows(
-            E=jnp.zeros((*shape, 0, model.nx), model.B.dtype),
-            F=jnp.zeros((*shape, 0, model.nu), model.B.dtype),
-            e=jnp.zeros((*shape, 0), model.B.dtype),
-        )
-    regularisation = jnp.broadcast_to(jnp.asarray(regularisation, model.B.dtype), model.B.shape[:nb])
-
-    def solve(model, x0, lower, upper, rows, regularisation):
-        model = eqx.tree_at(lambda m: m.R, model, model.R + regularisation * jnp.eye(model.nu, dtype=model.R.dtype))
-        present = _Rows(jnp.isfinite(lower), jnp.isfinite(upper), jnp.ones_like(rows.e, bool))
-        problem = _Problem(model, x0, lower, upper, rows, present)
-        return _solve(problem, max_iterations, polish_iterations)
-
-    return over_batch(solve, nb)(model, x0, lower, upper, inequality, regularisation)
+    """Bounded solution of one problem."""
+    model = eqx.tree_at(lambda m: m.R, model, model.R + regularisation * jnp.eye(model.nu, dtype=model.R.dtype))
+    present = _Rows(jnp.isfinite(lower), jnp.isfinite(upper), jnp.ones_like(rows.e, bool))
+    return _solve(_Problem(model, x0, lower, upper, rows, present), max_iterations, polish_iterations)
 
 
 def _solve(problem: _Problem, max_iterations: int, polish_iterations: int) -> BoundedSolution:
@@ -118,6 +75,10 @@ def _solve(problem: _Problem, max_iterations: int, polish_iterations: int) -> Bo
     final = jax.lax.while_loop(running, lambda it: _iterate(problem, it), start)
     general = problem.rows.e.shape[-1] > 0
     return _unpolished(problem, final, tolerance * scale) if general else _polish(problem, final, polish_iterations)
+
+
+def _sweep(model: LQModel, limits: Limits | None = None) -> Sweep:
+    return backward(model, limits, None, jnp.zeros((), model.B.dtype))
 
 
 def _gaps(problem: _Problem, x: Array, u: Array) -> _Rows:
@@ -138,7 +99,7 @@ def _start(problem: _Problem) -> _Iterate:
 
     Where it satisfies every inequality it is the answer: the multipliers start at zero, and no iteration is needed.
     """
-    sweep = backward(problem.model)
+    sweep = _sweep(problem.model)
     x, u = forward(problem.model, sweep.gains, sweep.feedforward, problem.x0)
     gaps = _gaps(problem, x, u)
     curvature = jnp.mean(jnp.diagonal(problem.model.R, axis1=-2, axis2=-1))
@@ -228,7 +189,7 @@ def _iterate(problem: _Problem, it: _Iterate) -> _Iterate:
     zero = _map(jnp.zeros_like, it.slack)
     q, r = _linear_terms(problem, it, zero)
     model = eqx.tree_at(lambda m: (m.q, m.r), model, (q, r))
-    sweep = backward(model)
+    sweep = _sweep(model)
     x, u = forward(model, sweep.gains, sweep.feedforward, problem.x0)
     ds, dz = _directions(problem, it, zero, x, u)
     alpha = jnp.minimum(1.0, _step_length(it, ds, dz))
@@ -274,7 +235,7 @@ def _failure(problem: _Problem, it: _Iterate) -> Array:
 
 
 def _unpolished(problem: _Problem, it: _Iterate, tolerance: Array) -> BoundedSolution:
-    sweep = backward(_augmented(problem, it))
+    sweep = _sweep(_augmented(problem, it))
     free = (it.slack.lower >= it.dual.lower) & (it.slack.upper >= it.dual.upper)
     done = it.ok & (it.mu <= tolerance)
     status = jnp.where(done, Status.CONVERGED, _failure(problem, it)).astype(jnp.int32)
@@ -289,7 +250,7 @@ def _polish(problem: _Problem, it: _Iterate, max_iterations: int) -> BoundedSolu
     def evaluate(at_lower, at_upper):
         free = ~(at_lower | at_upper)
         fixed = jnp.where(at_lower, problem.lower, jnp.where(at_upper, problem.upper, 0.0))
-        sweep = backward(model, limits=Limits.masked(free, fixed))
+        sweep = _sweep(model, Limits.masked(free, fixed))
         x, u = forward(model, sweep.gains, sweep.feedforward, problem.x0)
         gradient = control_gradient(model, x, u, costates(model, x, u))
         # Rounding must not make a weakly active bound flicker.

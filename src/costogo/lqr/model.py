@@ -15,7 +15,8 @@ class LQModel(eqx.Module):
         l_k = 1/2 x'Q_k x + q_k'x + u'P_k x + 1/2 u'R_k u + r_k'u,    k < N
         phi = 1/2 x'Q_N x + q_N'x
 
-    Every array may have any number of leading batch axes, the same for all.
+    `Q` and `R` are symmetric (of others an implementation may read either triangle). Every array may have any number
+    of leading batch axes, the same for all.
     """
 
     A: Float[Array, "*batch N nx nx"]
@@ -66,6 +67,14 @@ class EqualityRows(eqx.Module):
     D: Float[Array, "*batch N ng nu"]
     e: Float[Array, "*batch N ng"]
     mask: Bool[Array, "*batch N ng"]
+
+
+class InequalityRows(eqx.Module):
+    """Linear inequalities `E_k x_k + F_k u_k + e_k >= 0`, k < N."""
+
+    E: Float[Array, "*batch N nh nx"]
+    F: Float[Array, "*batch N nh nu"]
+    e: Float[Array, "*batch N nh"]
 
 
 def over_batch(function: Callable, batch_ndim: int) -> Callable:

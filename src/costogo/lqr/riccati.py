@@ -1,94 +1,22 @@
-"""The Riccati sweeps: backward (unconstrained, masked, boxed, equality-constrained), its linear half, forward.
+"""The Riccati sweeps in pure JAX: the reference of the native kernels, and what other devices than CPUs run.
 
-All solvers of this library use this one backward pass. A sweep takes any number of leading batch axes.
+One problem after the other where XLA says so; batching is `vmap`. The contract stands in `sweeps`.
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array
 
 from costogo.core.status import Status
 from costogo.lqr.box_qp import box_qp
 from costogo.lqr.linalg import cholesky, cholesky_solve, lower_solve
-from costogo.lqr.model import EqualityRows, LQModel, over_batch
+from costogo.lqr.model import EqualityRows, LQModel
+from costogo.lqr.results import Limits, Sweep
 
 
-class Sweep(eqx.Module):
-    """Result of a backward sweep: an affine policy `u = k + K x` and the quadratic cost-to-go at each knot.
+def backward(model: LQModel, limits: Limits | None, equality: EqualityRows | None, regularisation: Array) -> Sweep:
+    """Backward sweep of one problem."""
 
-    `V(x) = 1/2 x' value_hessian x + value_gradient' x + value_constant`. `free` marks controls not held at a bound.
-    `multiplier_offset + multiplier_slope x` are the multipliers of equality rows (shape ng = 0 without rows).
-    `decrease` holds the linear and the quadratic coefficient of the predicted change of cost under a step `alpha k`:
-    `alpha decrease[0] + alpha^2/2 decrease[1]`. `factor` is the Cholesky factor of the (masked) `Quu`.
-    """
-
-    gains: Float[Array, "*batch N nu nx"]
-    feedforward: Float[Array, "*batch N nu"]
-    value_hessian: Float[Array, "*batch N+1 nx nx"]
-    value_gradient: Float[Array, "*batch N+1 nx"]
-    value_constant: Float[Array, "*batch N+1"]
-    Quu: Float[Array, "*batch N nu nu"]
-    Qux: Float[Array, "*batch N nu nx"]
-    factor: Float[Array, "*batch N nu nu"]
-    free: Bool[Array, "*batch N nu"]
-    multiplier_offset: Float[Array, "*batch N ng"]
-    multiplier_slope: Float[Array, "*batch N ng nx"]
-    decrease: Float[Array, "*batch 2"]
-    status: Int[Array, "*batch"]
-
-
-class Limits(eqx.Module):
-    """How controls are restricted at each knot.
-
-    With `box=False`: controls with `free` unset are held at `fixed`. With `box=True`: the control minimises the local
-    quadratic between `lower` and `upper` (the clamped sweep of box DDP), and `free` is found.
-    """
-
-    lower: Float[Array, "*batch N nu"]
-    upper: Float[Array, "*batch N nu"]
-    free: Bool[Array, "*batch N nu"]
-    box: bool = eqx.field(static=True, default=False)
-
-    @staticmethod
-    def masked(free: Array, fixed: Array) -> "Limits":
-        """Hold the controls that are not free at `fixed`."""
-        return Limits(lower=fixed, upper=fixed, free=free)
-
-    @staticmethod
-    def boxed(lower: Array, upper: Array) -> "Limits":
-        """Keep the feedforward within bounds."""
-        return Limits(lower=lower, upper=upper, free=jnp.ones_like(lower, bool), box=True)
-
-
-def backward(
-    model: LQModel,
-    *,
-    limits: Limits | None = None,
-    equality: EqualityRows | None = None,
-    regularisation: Array | float = 0.0,
-    skip: Array | None = None,
-) -> Sweep:
-    """Backward Riccati sweep, from the last knot to the first.
-
-    With `V' = V_{k+1}`, `v' = v_{k+1}` (spec differentiable_mpc section 4, mpc_net section 5):
-
-        Quu = R + B'V'B,  Qux = P + B'V'A,  Qxx = Q + A'V'A,  qu = r + B'(v' + V'd),  qx = q + A'(v' + V'd)
-        k, K from the masked, box- or equality-constrained stage problem with Quu + regularisation I
-        V = Qxx + K'Qux + Qux'K + K'Quu K,  v = qx + K'(qu + Quu k) + Qux'k
-
-    `limits` masks or bounds the controls, `equality` adds rows with 0/1 masks and affine multipliers; both together are
-    allowed with a mask. `skip` marks problems whose result nobody reads: an implementation may leave them out (this
-    one computes them). `status` is `INDEFINITE` where some `Quu` is not positive definite, `NOT_FINITE` for NaN or
-    infinity, else `CONVERGED`; the other problems of the batch are not affected.
-    """
-    del skip
-    nb = model.batch_ndim
-    regularisation = jnp.broadcast_to(jnp.asarray(regularisation, model.B.dtype), model.B.shape[:nb])
-    return over_batch(_backward, nb)(model, limits, equality, regularisation)
-
-
-def _backward(model: LQModel, limits: Limits | None, equality: EqualityRows | None, regularisation: Array) -> Sweep:
     def step(carry, knot):
         V, v, constant, ok = carry
         stage, limit, rows = knot
@@ -109,8 +37,8 @@ def _backward(model: LQModel, limits: Limits | None, equality: EqualityRows | No
     zero = jnp.zeros((), model.B.dtype)
     last = (model.Q[-1], model.q[-1], zero, jnp.array(True))
     stages = LQModel(model.A, model.B, model.d, model.Q[:-1], model.q[:-1], model.R, model.r, model.P)
-    (V0, v0, _, ok), out = jax.lax.scan(step, last, (stages, limits, equality), reverse=True)
-    finite = jnp.all(jnp.isfinite(V0)) & jnp.all(jnp.isfinite(v0))
+    (V0, v0, constant, ok), out = jax.lax.scan(step, last, (stages, limits, equality), reverse=True)
+    finite = jnp.all(jnp.isfinite(V0)) & jnp.all(jnp.isfinite(v0)) & jnp.isfinite(constant)
     data_finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(model)]))
     bad = jnp.where(data_finite, Status.INDEFINITE, Status.NOT_FINITE)
     return Sweep(
@@ -184,37 +112,29 @@ def _reduced_solve(L, qu, Qux, rows: EqualityRows | None, free, fixed):
     return solution[:, 0], solution[:, 1:], multipliers[:, 0], multipliers[:, 1:], ok
 
 
-def resweep(model: LQModel, sweep: Sweep, fixed: Array | None = None) -> tuple[Array, Array]:
+def resweep(model: LQModel, sweep: Sweep) -> tuple[Array, Array]:
     """Linear half of the backward sweep, for new `q, r, d` and the matrices already factored in `sweep`.
 
-    Returns the feedforward `k` and the value gradient `v`. Not for sweeps with equality rows.
+    Returns the feedforward `k` and the value gradient `v`. Not for held controls or equality rows.
     """
-    fixed = jnp.zeros_like(model.r) if fixed is None else fixed
-    return over_batch(_resweep, model.batch_ndim)(model, sweep, fixed)
 
-
-def _resweep(model: LQModel, sweep: Sweep, fixed: Array):
     def step(v, knot):
-        A, B, d, q, r, V, K, Quu, Qux, L, free, fixed = knot
+        A, B, d, q, r, V, K, Quu, Qux, L = knot
         shifted = v + V @ d
         qu, qx = r + B.T @ shifted, q + A.T @ shifted
-        fixed = jnp.where(free, 0.0, fixed)
-        k = -cholesky_solve(L, jnp.where(free, qu + Quu @ fixed, -fixed)[:, None])[:, 0]
+        k = -cholesky_solve(L, qu[:, None])[:, 0]
         v = qx + K.T @ (qu + Quu @ k) + Qux.T @ k
         return v, (k, v)
 
     knots = (model.A, model.B, model.d, model.q[:-1], model.r, sweep.value_hessian[1:], sweep.gains)
-    knots += (sweep.Quu, sweep.Qux, sweep.factor, sweep.free, fixed)
+    knots += (sweep.Quu, sweep.Qux, sweep.factor)
     _, (k, v) = jax.lax.scan(step, model.q[-1], knots, reverse=True)
     return k, jnp.concatenate([v, model.q[-1:]])
 
 
 def forward(model: LQModel, gains: Array, feedforward: Array, x0: Array) -> tuple[Array, Array]:
-    """Linear forward sweep `u = k + K x`, `x+ = A x + B u + d`; returns states (N+1, nx) and controls (N, nu)."""
-    return over_batch(_forward, model.batch_ndim)(model, gains, feedforward, x0)
+    """States and controls of one problem."""
 
-
-def _forward(model: LQModel, gains, feedforward, x0):
     def step(x, knot):
         A, B, d, K, k = knot
         u = k + K @ x
@@ -226,14 +146,7 @@ def _forward(model: LQModel, gains, feedforward, x0):
 
 
 def costates(model: LQModel, states: Array, controls: Array) -> Array:
-    """Value gradients along a trajectory, shape (N+1, nx): spec differentiable_mpc eq. (7).
-
-    `lambda_N = Q_N x_N + q_N`, `lambda_k = A_k' lambda_{k+1} + Q_k x_k + P_k' u_k + q_k`.
-    """
-    return over_batch(_costates, model.batch_ndim)(model, states, controls)
-
-
-def _costates(model: LQModel, states, controls):
+    """Value gradients along a trajectory of one problem."""
     gradient = jnp.einsum("kij,kj->ki", model.Q, states) + model.q
     gradient = gradient.at[:-1].add(jnp.einsum("kij,ki->kj", model.P, controls))
 

@@ -6,25 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from costogo.lqr.model import LQModel, over_batch
-from costogo.lqr.riccati import Limits, backward, control_gradient, costates, forward
-
-
-class LQSolution(eqx.Module):
-    """States (N+1, nx), controls (N, nu) and costates (N+1, nx) of a linear-quadratic problem."""
-
-    states: Float[Array, "*batch N+1 nx"]
-    controls: Float[Array, "*batch N nu"]
-    costates: Float[Array, "*batch N+1 nx"]
-
-
-class LQAdjoint(eqx.Module):
-    """Solution of the adjoint LQR: directions `d_x`, `d_u`, their costates, and the cotangent of held controls."""
-
-    states: Float[Array, "*batch N+1 nx"]
-    controls: Float[Array, "*batch N nu"]
-    costates: Float[Array, "*batch N+1 nx"]
-    fixed: Float[Array, "*batch N nu"]
-    status: Array
+from costogo.lqr.results import LQAdjoint, LQSolution
+from costogo.lqr.sweeps import control_gradient, costates, masked_solve
 
 
 def solve_lqr(
@@ -47,20 +30,19 @@ def solve_lqr(
 
 @jax.custom_vjp
 def _trajectory(model: LQModel, x0, free, fixed):
-    sweep = backward(model, limits=Limits.masked(free, fixed))
-    return forward(model, sweep.gains, sweep.feedforward, x0)
+    solution, _ = masked_solve(model, x0, free, fixed)
+    return solution.states, solution.controls
 
 
 def _trajectory_forward(model, x0, free, fixed):
-    states, controls = _trajectory(model, x0, free, fixed)
-    return (states, controls), (model, free, states, controls)
+    solution, _ = masked_solve(model, x0, free, fixed)
+    return (solution.states, solution.controls), (model, free, solution)
 
 
 def _trajectory_backward(residuals, cotangents):
-    model, free, states, controls = residuals
+    model, free, solution = residuals
     adjoint = solve_adjoint(model, free, *cotangents)
-    value = costates(model, states, controls)
-    gradient = over_batch(_model_gradient, model.batch_ndim)(states, controls, value, adjoint)
+    gradient = over_batch(_model_gradient, model.batch_ndim)(solution, adjoint)
     return gradient, adjoint.costates[..., 0, :], None, adjoint.fixed
 
 
@@ -77,19 +59,18 @@ def solve_adjoint(model: LQModel, free: Array, state_cotangent: Array, control_c
     system = eqx.tree_at(
         lambda m: (m.d, m.q, m.r), model, (jnp.zeros_like(model.d), state_cotangent, control_cotangent)
     )
-    sweep = backward(system, limits=Limits.masked(free, jnp.zeros_like(control_cotangent)))
     start = jnp.zeros_like(state_cotangent[..., 0, :])
-    states, controls = forward(system, sweep.gains, sweep.feedforward, start)
-    costate = costates(system, states, controls)
+    solution, status = masked_solve(system, start, free, jnp.zeros_like(control_cotangent))
+    states, controls, costate = solution.states, solution.controls, solution.costates
     fixed = jnp.where(free, 0.0, control_gradient(system, states, controls, costate))
-    return LQAdjoint(states=states, controls=controls, costates=costate, fixed=fixed, status=sweep.status)
+    return LQAdjoint(states=states, controls=controls, costates=costate, fixed=fixed, status=status)
 
 
-def _model_gradient(states, controls, value, adjoint: LQAdjoint) -> LQModel:
+def _model_gradient(solution: LQSolution, adjoint: LQAdjoint) -> LQModel:
     """Gradient with respect to each array of the model, from the trajectory, its costates and the adjoint."""
-    x, dx = states[:-1], adjoint.states[:-1]
-    u, du = controls, adjoint.controls
-    lam, dlam = value[1:], adjoint.costates[1:]
+    x, dx = solution.states[:-1], adjoint.states[:-1]
+    u, du = solution.controls, adjoint.controls
+    lam, dlam = solution.costates[1:], adjoint.costates[1:]
 
     def outer(a, b):
         return a[..., :, None] * b[..., None, :]
@@ -98,7 +79,7 @@ def _model_gradient(states, controls, value, adjoint: LQAdjoint) -> LQModel:
         A=outer(dlam, x) + outer(lam, dx),
         B=outer(dlam, u) + outer(lam, du),
         d=dlam,
-        Q=0.5 * (outer(adjoint.states, states) + outer(states, adjoint.states)),
+        Q=0.5 * (outer(adjoint.states, solution.states) + outer(solution.states, adjoint.states)),
         q=adjoint.states,
         R=0.5 * (outer(du, u) + outer(u, du)),
         r=du,

@@ -140,7 +140,7 @@ class BoxDDP(eqx.Module):
         """One sweep and one line search; out of iterations the last pass only sweeps, so that gains match."""
         at = state.at
         model = expand(problem, at.states, at.controls, knots.ts, self.hessian)
-        sweep, swept = self._direction(model, at, knots, state.regularisation, unrolled)
+        sweep, swept = self._direction(model, state, knots, unrolled)
         stationarity = self._stationarity(model, sweep, state.regularisation)
         tolerance = _tolerance(self.tolerance, at.controls.dtype) * (1.0 + jnp.max(jnp.abs(at.controls)))
         stationary = swept & (stationarity <= tolerance)
@@ -186,16 +186,25 @@ class BoxDDP(eqx.Module):
         )
         return FORWARD_PASSES[self.shooting](problem, at, direction, alpha, knots), accepted
 
-    def _direction(
-        self, model: LQModel, at: Candidate, knots: Knots, regularisation: Array, unrolled: bool
-    ) -> tuple[Sweep, Array]:
+    def _direction(self, model: LQModel, state: IterationState, knots: Knots, unrolled: bool) -> tuple[Sweep, Array]:
         """Feedback and feedforward of this iteration, and whether the sweep succeeded."""
+        at, regularisation = state.at, state.regularisation
         lower, upper = knots.lower - at.controls, knots.upper - at.controls
+        # Under vmap the loop runs until the last problem stops: nobody reads the sweeps of the others.
+        skip = state.status != Status.RUNNING
         if self.subproblem == "clamped":
-            sweep = backward(model, limits=Limits.boxed(lower, upper), regularisation=regularisation)
+            limits = Limits.boxed(lower, upper)
+            sweep = backward(model, limits=limits, regularisation=regularisation, skip=skip)
             return sweep, sweep.status == Status.CONVERGED
         problem = (model, jnp.zeros_like(at.states[0]), lower, upper)
-        solution = interior_point(*jax.lax.stop_gradient(problem), regularisation=jax.lax.stop_gradient(regularisation))
+        # The active set of the last iteration is mostly still the right one.
+        expected = jnp.where(state.sweep.free, 0, jnp.where(upper < -lower, 1, -1)).astype(jnp.int8)
+        solution = interior_point(
+            *jax.lax.stop_gradient(problem),
+            regularisation=jax.lax.stop_gradient(regularisation),
+            skip=skip,
+            guess=expected,
+        )
         swept = solution.status == Status.CONVERGED
         if not unrolled:
             added = regularisation * jnp.eye(model.nu, dtype=model.R.dtype)
