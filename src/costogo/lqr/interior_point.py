@@ -221,6 +221,11 @@ def _iterate(problem: _Problem, it: _Iterate) -> _Iterate:
     return kept._replace(iteration=new.iteration, ok=new.ok)
 
 
+def _well_posed(problem: _Problem) -> Array:
+    """Whether the bounds are numbers that do not cross: elsewhere an active set may settle and mean nothing."""
+    return jnp.all(problem.lower <= problem.upper)
+
+
 def _failure(problem: _Problem, it: _Iterate) -> Array:
     """Status of a problem that did not reach its tolerance."""
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((problem.model, problem.rows, problem.x0))]
@@ -235,9 +240,10 @@ def _failure(problem: _Problem, it: _Iterate) -> Array:
 
 
 def _unpolished(problem: _Problem, it: _Iterate, tolerance: Array) -> BoundedSolution:
-    sweep = _sweep(_augmented(problem, it))
+    q, r = _linear_terms(problem, it, _map(jnp.zeros_like, it.slack))
+    sweep = _sweep(eqx.tree_at(lambda m: (m.q, m.r), _augmented(problem, it), (q, r)))
     free = (it.slack.lower >= it.dual.lower) & (it.slack.upper >= it.dual.upper)
-    done = it.ok & (it.mu <= tolerance)
+    done = it.ok & (it.mu <= tolerance) & _well_posed(problem)
     status = jnp.where(done, Status.CONVERGED, _failure(problem, it)).astype(jnp.int32)
     return BoundedSolution(it.x, it.u, free, it.dual.general, sweep, status, it.iteration)
 
@@ -275,7 +281,7 @@ def _polish(problem: _Problem, it: _Iterate, max_iterations: int) -> BoundedSolu
     at_lower, at_upper, settled, count, (sweep, x, u, _, _) = jax.lax.while_loop(
         lambda c: ~c[2] & (c[3] < jnp.where(it.ok, max_iterations, 1)), body, guess
     )
-    done = settled & it.ok & (sweep.status == Status.CONVERGED)
+    done = settled & it.ok & (sweep.status == Status.CONVERGED) & _well_posed(problem)
     status = jnp.where(done, Status.CONVERGED, _failure(problem, it)).astype(jnp.int32)
     u = jnp.where(done, jnp.clip(u, problem.lower, problem.upper), it.u)
     x = jnp.where(done, x, it.x)

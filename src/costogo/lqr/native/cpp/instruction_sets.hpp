@@ -19,9 +19,13 @@
 #endif
 
 // (nx, nu): pendulums and cart-poles, planar systems, the bounded LQ benchmark, quadrupeds.
-#define COSTOGO_COMMON_SIZES                                                                    \
+#if defined(COSTOGO_GENERIC_SIZES)
+#define COSTOGO_COMMON_SIZES
+#else
+#define COSTOGO_COMMON_SIZES                                                                       \
     COSTOGO_SIZE(2, 1) COSTOGO_SIZE(3, 1) COSTOGO_SIZE(4, 1) COSTOGO_SIZE(5, 1) COSTOGO_SIZE(4, 2) \
     COSTOGO_SIZE(8, 4) COSTOGO_SIZE(24, 24)
+#endif
 
 namespace costogo {
 

@@ -106,6 +106,17 @@ COSTOGO_INLINE typename M::Elem dot(int n, const typename M::Elem* a, const type
     for (; j < n; ++j) sum += a[j] * b[j];
     return sum;
 }
+// Zero, unless some entry is NaN or infinite: then NaN.
+template <class M>
+COSTOGO_INLINE typename M::Elem nothing(int n, const typename M::Elem* a) {
+    using Elem = typename M::Elem;
+    typename M::Vec parts{};
+    Elem sum{};
+    int j = 0;
+    for (; j + M::COLUMNS <= n; j += M::COLUMNS) parts += load<M>(a + j) * typename M::Scalar(0);
+    for (; j < n; ++j) sum += a[j] * typename M::Scalar(0);
+    if constexpr (M::COLUMNS > 1) return sum + total<typename M::Scalar>(parts); else return parts;
+}
 template <class M>
 COSTOGO_INLINE void add_product(int rows, int columns, const typename M::Elem* A, const typename M::Elem* x,
                                 typename M::Elem* y) {

@@ -86,6 +86,8 @@ COSTOGO_INLINE void join(D dims, const Knot<M>& knot, const typename M::Elem* V,
         w.W[i * ld + last] = shifted;
     }
     w.constant += typename M::Scalar(0.5) * offset;
+    // Only upper triangles are read below: a NaN in a lower one must not go unnoticed.
+    w.constant += nothing<M>(nx * nx, knot.Q) + nothing<M>(nu * nu, knot.R);
     for (int i = 0; i < nu; ++i) {
         Elem* row = w.H + i * ld;
         copy<M>(nu, knot.R + i * nu, row);
