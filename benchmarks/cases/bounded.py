@@ -25,7 +25,13 @@ from costogo.lqr import LQModel, interior_point
 
 SETS = tuple((random, limit) for random in (False, True) for limit in (1.0, 1e4))
 SOLVED = 1e-8  # projected KKT residual
-PEERS = (("OSQP, 1e-6", "osqp"), ("Clarabel", "clarabel"))
+# Label, environment, script, options, kind of work. HPIPM's complementarity tolerance is the loosest with which the
+# referee accepts all problems; at its default of 1e-8 he accepts about 100.
+PEERS = (
+    ("OSQP, 1e-6", "qp", "qp_solvers", {"solver": "osqp"}, "solve"),
+    ("Clarabel", "qp", "qp_solvers", {"solver": "clarabel"}, "solve"),
+    ("HPIPM (AVX2), 2 threads", "acados", "hpipm_bounded", {}, "solve_2_threads"),
+)
 
 
 def run(settings: Settings) -> list[Row]:
@@ -64,15 +70,16 @@ def _set(random: bool, limit: float, settings: Settings) -> list[Row]:
         "error": float(np.abs(np.asarray(gradient.result[-1]) - exact).max()),
     }  # fmt: skip
     with ExitStack() as stack:
-        for label, solver in PEERS:
+        for label, environment, script, options, work in PEERS:
+            extra = {"tol_comp": 1e-12 * limit} if environment == "acados" else {}
             try:
-                peer = stack.enter_context(settings.peer("qp", "qp_solvers"))
-                found = peer.prepare(problems._asdict(), solver=solver)
+                peer = stack.enter_context(settings.peer(environment, script))
+                found = peer.prepare(problems._asdict(), **options, **extra)
             except Unavailable as reason:
                 absent.append(missing({**base, "solver": label}, reason))
                 continue
             enter(label, found["controls"], found["states"], status=found["solved"])
-            contenders.append(peer.contender(label, "solve"))
+            contenders.append(peer.contender(label, work))
         timings = interleave(contenders, settings.effort)
     for name, row in rows.items():
         row.update(timing_fields(timings[name], "ms"))

@@ -22,8 +22,8 @@ def solve_lqr(
     eq. 8 with the indices corrected as in spec differentiable_mpc 6.1 and 6.2; the clamped *columns* of B are removed
     and `d_u = 0` on them). Cost: one more sweep, whatever was done forward.
     """
-    free = jnp.ones_like(model.r, bool) if free is None else free
-    fixed = jnp.zeros_like(model.r) if fixed is None else fixed
+    if free is not None and fixed is None:
+        fixed = jnp.zeros_like(model.r)
     states, controls = _trajectory(model, x0, free, fixed)
     return LQSolution(states=states, controls=controls, costates=costates(model, states, controls))
 
@@ -43,13 +43,13 @@ def _trajectory_backward(residuals, cotangents):
     model, free, solution = residuals
     adjoint = solve_adjoint(model, free, *cotangents)
     gradient = over_batch(_model_gradient, model.batch_ndim)(solution, adjoint)
-    return gradient, adjoint.costates[..., 0, :], None, adjoint.fixed
+    return gradient, adjoint.costates[..., 0, :], None, None if free is None else adjoint.fixed
 
 
 _trajectory.defvjp(_trajectory_forward, _trajectory_backward)
 
 
-def solve_adjoint(model: LQModel, free: Array, state_cotangent: Array, control_cotangent: Array) -> LQAdjoint:
+def solve_adjoint(model: LQModel, free: Array | None, state_cotangent: Array, control_cotangent: Array) -> LQAdjoint:
     """Adjoint LQR (spec differentiable_mpc 6.1, 6.2): minimise with linear terms set to the cotangents.
 
     `d = LQR(x_0 = 0; Q, R, P, A, B, q := state_cotangent, r := control_cotangent, d := 0)` with `d_u = 0` on clamped
@@ -60,9 +60,10 @@ def solve_adjoint(model: LQModel, free: Array, state_cotangent: Array, control_c
         lambda m: (m.d, m.q, m.r), model, (jnp.zeros_like(model.d), state_cotangent, control_cotangent)
     )
     start = jnp.zeros_like(state_cotangent[..., 0, :])
-    solution, status = masked_solve(system, start, free, jnp.zeros_like(control_cotangent))
+    zero = jnp.zeros_like(control_cotangent)
+    solution, status = masked_solve(system, start, free, None if free is None else zero)
     states, controls, costate = solution.states, solution.controls, solution.costates
-    fixed = jnp.where(free, 0.0, control_gradient(system, states, controls, costate))
+    fixed = zero if free is None else jnp.where(free, 0.0, control_gradient(system, states, controls, costate))
     return LQAdjoint(states=states, controls=controls, costates=costate, fixed=fixed, status=status)
 
 

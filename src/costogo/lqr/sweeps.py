@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int8
+from jaxtyping import Array, Bool, Float, Int, Int8
 
 from costogo.lqr import interior_point as reference_interior_point
 from costogo.lqr import riccati as reference
@@ -58,8 +58,9 @@ def _pure_backward(model: LQModel, limits, equality, regularisation: Array, skip
     return over_batch(reference.backward, model.batch_ndim)(model, limits, equality, regularisation)
 
 
-def _pure_solve(model: LQModel, x0: Array, free: Array, fixed: Array) -> tuple[LQSolution, Array]:
-    sweep = _pure_backward(model, Limits.masked(free, fixed), None, _per_problem(model, 0.0), None)
+def _pure_solve(model: LQModel, x0: Array, free: Array | None, fixed: Array | None) -> tuple[LQSolution, Array]:
+    limits = None if free is None else Limits.masked(free, fixed)
+    sweep = _pure_backward(model, limits, None, _per_problem(model, 0.0), None)
     states, controls = _pure(reference.forward)(model, sweep.gains, sweep.feedforward, x0)
     return LQSolution(states, controls, _pure(reference.costates)(model, states, controls)), sweep.status
 
@@ -112,10 +113,13 @@ def costates(model: LQModel, states: Array, controls: Array) -> Array:
     return _costates(model, states, controls)
 
 
-def masked_solve(model: LQModel, x0: Array, free: Array, fixed: Array) -> tuple[LQSolution, Array]:
+def masked_solve(
+    model: LQModel, x0: Array, free: Array | None, fixed: Array | None
+) -> tuple[LQSolution, Int[Array, "*batch"]]:
     """Minimise the model from `x0` with the controls that are not `free` held at `fixed`; trajectory and status.
 
-    The backward and the forward sweep in one. The costates are the derivatives of the cost-to-go along the trajectory.
+    The backward and the forward sweep in one; without `free` and `fixed`, all controls are free. The costates are the
+    derivatives of the cost-to-go along the trajectory.
     """
     return _solve(model, x0, free, fixed)
 

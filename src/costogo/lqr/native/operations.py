@@ -52,11 +52,13 @@ def costates(model: LQModel, states: Array, controls: Array) -> Array:
     return _call("costates", _trajectory_shapes(model)[:1], arguments)[0]
 
 
-def solve(model: LQModel, x0: Array, free: Array, fixed: Array) -> tuple[LQSolution, Array]:
+def solve(model: LQModel, x0: Array, free: Array | None, fixed: Array | None) -> tuple[LQSolution, Array]:
     """Masked LQR and its status: backward sweep, forward sweep and costates in one pass over each problem."""
     shapes = _trajectory_shapes(model)
     status = jax.ShapeDtypeStruct(model.B.shape[: model.batch_ndim], jnp.int32)
-    arguments = (*_arrays(model), x0, free, fixed, _Absent(model)(0, bool))
+    none = _Absent(model)
+    held = (none(1, bool), none(1)) if free is None else (free, fixed)
+    arguments = (*_arrays(model), x0, *held, none(0, bool))
     states, controls, costates, status = _call("solve", (*shapes, shapes[0], status), arguments)
     return LQSolution(states, controls, costates), status
 
