@@ -257,6 +257,24 @@ def test_gradients_agree():
         np.testing.assert_allclose(ours, theirs, atol=1e-9 * (1 + jnp.abs(theirs).max()), err_msg=name)
 
 
+def test_derivatives_of_a_vmapped_sweep():
+    """The rule's results and the kernel's have their batch axes in the same place, whichever transformation is outside."""
+    model, *_, x0 = catalogue(3, 2, 4)
+    scales = jnp.linspace(0.5, 1.0, 3)
+
+    def controls(scale, way="auto"):
+        changed = eqx.tree_at(lambda m: m.A, model, scale * model.A)
+        sweep = sweeps._backward.ways[way](changed, None, None, zero(model), None)
+        return sweeps._forward.ways[way](changed, sweep.gains, sweep.feedforward, x0)[1]
+
+    inside = jax.jit(jax.grad(lambda s: jnp.sum(jax.vmap(controls)(s) ** 2)))(scales)
+    outside = jax.jit(jax.vmap(jax.grad(lambda s: jnp.sum(controls(s) ** 2))))(scales)
+    forward_mode = jax.jit(jax.vmap(jax.jacfwd(lambda s: jnp.sum(controls(s) ** 2))))(scales)
+    pure = jax.jit(jax.vmap(jax.grad(lambda s: jnp.sum(controls(s, "jax") ** 2))))(scales)
+    for found in (inside, outside, forward_mode):
+        np.testing.assert_allclose(found, pure, rtol=1e-10)
+
+
 def test_threads_agree_bitwise():
     """Any number of threads gives the same bits."""
     for size in ((4, 1, 25), (8, 4, 20)):

@@ -64,11 +64,13 @@ def _draw(rows: list[Row]) -> None:
     }
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), constrained_layout=True)
     for panel, axis in zip(axes, AXES, strict=True):
+        points = [point[COORDINATE[axis]] for point in AXES[axis]]
         for solver in dict.fromkeys(row["solver"] for row in rows):
-            chosen = [row for row in rows if row["axis"] == axis and row["solver"] == solver]
-            along = [(row["nx"], row["nu"], row["N"], row["batch"])[COORDINATE[axis]] for row in chosen]
-            panel.loglog(along, [row["us"] for row in chosen], "o-", label=solver)
+            times = [row["us"] for row in rows if row["axis"] == axis and row["solver"] == solver]
+            panel.loglog(points, times, "o-", label=solver)
         panel.set(xlabel=labels[axis], ylabel="us per problem")
+        panel.set_xticks(points, [str(point) for point in points])
+        panel.set_xticks([], minor=True)
         panel.grid(alpha=0.3)
     axes[0].legend()
     plots.save(figure, PLOT)

@@ -30,18 +30,37 @@ class _TwoWays:
         def either(*arguments: Any) -> Any:
             return jax.lax.platform_dependent(*arguments, cpu=native, default=pure)
 
-        ways = {"native": native, "jax": pure, "auto": either}
-        self.ways = {name: self._differentiable(way, pure) for name, way in ways.items()}
-
-    @staticmethod
-    def _differentiable(way: Callable, pure: Callable) -> Callable:
-        function = jax.custom_jvp(way)
-        function.defjvp(lambda primals, tangents: jax.jvp(pure, primals, tangents))
-        return jax.jit(function)
+        self.ways = {
+            "native": jax.jit(_with_derivatives_of(pure, native)),
+            "jax": jax.jit(pure),
+            "auto": jax.jit(_with_derivatives_of(pure, either)),
+        }
 
     def __call__(self, model: LQModel, *arguments: Any) -> Any:
         way = implementation() if operations.supported(model) else "jax"
         return self.ways[way](model, *arguments)
+
+
+def _with_derivatives_of(pure: Callable, function: Callable) -> Callable:
+    """The function, with the derivatives of its pure counterpart."""
+    rule = jax.custom_jvp(function)
+
+    def derivative(primals: tuple, tangents: tuple) -> tuple:
+        return jax.tree.map(_batch_first, jax.jvp(pure, primals, tangents))
+
+    rule.defjvp(derivative)
+    return rule
+
+
+def _batch_first(leaf: Array) -> Array:
+    """The same array, with the axis that `vmap` adds in front.
+
+    JAX takes it that the results of a derivative rule have their batch axes where those of the function have them.
+    A kernel's are in front, and so are those of a reshape; those of a scan need not be.
+    """
+    if leaf.dtype == jax.dtypes.float0:
+        return leaf
+    return jax.lax.reshape(jax.lax.reshape(leaf, (1, *leaf.shape)), leaf.shape)
 
 
 def _pure(function: Callable) -> Callable:
