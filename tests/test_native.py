@@ -258,7 +258,7 @@ def test_gradients_agree():
 
 
 def test_derivatives_of_a_vmapped_sweep():
-    """The rule's results and the kernel's have their batch axes in the same place, whichever transformation is outside."""
+    """Batch axes of the rule's results and of the kernel's agree, whichever transformation is outside."""
     model, *_, x0 = catalogue(3, 2, 4)
     scales = jnp.linspace(0.5, 1.0, 3)
 
