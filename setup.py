@@ -36,7 +36,8 @@ class BuildKernels(build_ext):
         except Exception as error:
             if WANTED == "1":
                 raise
-            note = f"costogo: native kernels not built ({error}); the Riccati sweeps will run in pure JAX"
+            reason = str(error)[:80]
+            note = f"costogo: native kernels not built ({reason}); the Riccati sweeps will run in pure JAX"
             print(note, file=sys.stderr, flush=True)
 
     def _build(self, extension: Extension) -> None:
