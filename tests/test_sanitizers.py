@@ -16,7 +16,7 @@ from costogo.lqr.native import library
 from test_native import catalogue, zero
 
 SOURCES = Path(__file__).parents[1] / "src" / "costogo" / "lqr" / "native" / "cpp"
-DRIVER = Path(__file__).parent / "native" / "driver.cpp"
+HERE = Path(__file__).parent / "native"
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 FIELDS = ("A", "B", "d", "Q", "q", "R", "r", "P")
@@ -26,10 +26,14 @@ pytestmark = pytest.mark.skipif(COMPILER is None or library() is None, reason="n
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    """The driver and all kernels, instrumented. The generic sizes only: the others are the same templates."""
+    """The driver and all kernels, instrumented, with an arena that hides no overrun.
+
+    The generic sizes only: the others are the same templates.
+    """
     folder = tmp_path_factory.mktemp("sanitized")
     flags = ["-std=c++17", "-O1", "-g0", "-Wno-psabi", "-DCOSTOGO_GENERIC_SIZES", *SANITIZE, f"-I{SOURCES}"]
-    sources = [*(p for p in sorted(SOURCES.glob("*.cpp"), reverse=True) if p.stem != "handlers"), DRIVER]
+    kernels = [p for p in sorted(SOURCES.glob("*.cpp"), reverse=True) if p.stem not in ("handlers", "arena")]
+    sources = [*kernels, *HERE.glob("*.cpp")]
 
     def compile_one(source: Path) -> Path:
         target = folder / f"{source.stem}.o"

@@ -32,7 +32,7 @@ class _Problem(NamedTuple):
     lower: Array
     upper: Array
     rows: InequalityRows
-    present: _Rows  # which inequalities exist: an infinite bound does not
+    present: _Rows  # which inequalities exist: an infinite bound or offset does not
 
 
 class _Iterate(NamedTuple):
@@ -57,7 +57,7 @@ def interior_point(
 ) -> BoundedSolution:
     """Bounded solution of one problem."""
     model = eqx.tree_at(lambda m: m.R, model, model.R + regularisation * jnp.eye(model.nu, dtype=model.R.dtype))
-    present = _Rows(jnp.isfinite(lower), jnp.isfinite(upper), jnp.ones_like(rows.e, bool))
+    present = _Rows(jnp.isfinite(lower), jnp.isfinite(upper), rows.e != jnp.inf)
     return _solve(_Problem(model, x0, lower, upper, rows, present), max_iterations, polish_iterations)
 
 
@@ -87,7 +87,7 @@ def _gaps(problem: _Problem, x: Array, u: Array) -> _Rows:
     upper = jnp.where(problem.present.upper, problem.upper - u, 1.0)
     rows = problem.rows
     general = jnp.einsum("kij,kj->ki", rows.E, x[:-1]) + jnp.einsum("kij,kj->ki", rows.F, u) + rows.e
-    return _Rows(lower, upper, general)
+    return _Rows(lower, upper, jnp.where(problem.present.general, general, 1.0))
 
 
 def _map(function, *rows: _Rows) -> _Rows:
@@ -136,7 +136,7 @@ def _linear_terms(problem: _Problem, it: _Iterate, centre: _Rows) -> tuple[Array
     offset = _Rows(
         jnp.where(problem.present.lower, -problem.lower, 0.0),
         jnp.where(problem.present.upper, problem.upper, 0.0),
-        problem.rows.e,
+        jnp.where(problem.present.general, problem.rows.e, 0.0),
     )
     g = _map(
         lambda w, e, z, c, s, p: jnp.where(p, w * e - z - c / s, 0.0),
@@ -228,7 +228,8 @@ def _well_posed(problem: _Problem) -> Array:
 
 def _failure(problem: _Problem, it: _Iterate) -> Array:
     """Status of a problem that did not reach its tolerance."""
-    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((problem.model, problem.rows, problem.x0))]
+    rows = eqx.tree_at(lambda r: r.e, problem.rows, jnp.where(problem.present.general, problem.rows.e, 0.0))
+    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((problem.model, rows, problem.x0))]
     finite += [~jnp.any(jnp.isnan(problem.lower)), ~jnp.any(jnp.isnan(problem.upper))]
     crossed = jnp.any(problem.lower > problem.upper)
     # A sweep that fails later than the first one is a symptom: the barrier grew without bound.

@@ -70,7 +70,7 @@ class EqualityRows(eqx.Module):
 
 
 class InequalityRows(eqx.Module):
-    """Linear inequalities `E_k x_k + F_k u_k + e_k >= 0`, k < N."""
+    """Linear inequalities `E_k x_k + F_k u_k + e_k >= 0`, k < N; a row with `e` infinite is not there."""
 
     E: Float[Array, "*batch N nh nx"]
     F: Float[Array, "*batch N nh nu"]

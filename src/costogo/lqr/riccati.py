@@ -13,6 +13,9 @@ from costogo.lqr.linalg import cholesky, cholesky_solve, lower_solve
 from costogo.lqr.model import EqualityRows, LQModel
 from costogo.lqr.results import Limits, Sweep
 
+# Smallest pivot of an equality row, relative to its diagonal entry and in units of the precision.
+DEPENDENT = 1e3
+
 
 def backward(model: LQModel, limits: Limits | None, equality: EqualityRows | None, regularisation: Array) -> Sweep:
     """Backward sweep of one problem."""
@@ -39,8 +42,7 @@ def backward(model: LQModel, limits: Limits | None, equality: EqualityRows | Non
     stages = LQModel(model.A, model.B, model.d, model.Q[:-1], model.q[:-1], model.R, model.r, model.P)
     (V0, v0, constant, ok), out = jax.lax.scan(step, last, (stages, limits, equality), reverse=True)
     finite = jnp.all(jnp.isfinite(V0)) & jnp.all(jnp.isfinite(v0)) & jnp.isfinite(constant)
-    data_finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(model)]))
-    bad = jnp.where(data_finite, Status.INDEFINITE, Status.NOT_FINITE)
+    bad = jnp.where(_sound_data(model, limits, equality, regularisation), Status.INDEFINITE, Status.NOT_FINITE)
     return Sweep(
         gains=out["K"],
         feedforward=out["k"],
@@ -56,6 +58,13 @@ def backward(model: LQModel, limits: Limits | None, equality: EqualityRows | Non
         decrease=jnp.sum(out["dJ"], axis=0),
         status=jnp.where(ok & finite, Status.CONVERGED, bad).astype(jnp.int32),
     )
+
+
+def _sound_data(model: LQModel, limits: Limits | None, equality: EqualityRows | None, regularisation: Array) -> Array:
+    """Whether what a sweep was given are numbers; bounds may be infinite."""
+    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((model, equality, regularisation))]
+    bounds = () if limits is None else (limits.lower, limits.upper)
+    return jnp.all(jnp.array(finite + [~jnp.any(jnp.isnan(bound)) for bound in bounds]))
 
 
 def _stage(stage: LQModel, limit: Limits | None, rows: EqualityRows | None, V, v, regularisation):
@@ -88,9 +97,10 @@ def _clamped_set(H, qu, limit: Limits):
     # The projected Newton finds the set; the masked solve after it carries the values and their derivative.
     stopped = jax.lax.stop_gradient((H, qu, limit.lower, limit.upper))
     solution = box_qp(*stopped)
-    free = solution.free | ~solution.ok
+    ok = solution.ok & ~jnp.any(jnp.isnan(limit.lower) | jnp.isnan(limit.upper))
+    free = solution.free | ~ok
     at_upper = solution.x >= stopped[3]
-    return free, jnp.where(free, 0.0, jnp.where(at_upper, limit.upper, limit.lower)), solution.ok
+    return free, jnp.where(free, 0.0, jnp.where(at_upper, limit.upper, limit.lower)), ok
 
 
 def _reduced_solve(L, qu, Qux, rows: EqualityRows | None, free, fixed):
@@ -100,13 +110,15 @@ def _reduced_solve(L, qu, Qux, rows: EqualityRows | None, free, fixed):
         solution = -cholesky_solve(L, rhs)
         empty = jnp.zeros((0,), qu.dtype), jnp.zeros((0, Qux.shape[1]), qu.dtype)
         return solution[:, 0], solution[:, 1:], *empty, jnp.array(True)
-    active = rows.mask.astype(qu.dtype)
-    D = active[:, None] * rows.D
+    C, D, e = (jnp.where(rows.mask.reshape(-1, *(1,) * (a.ndim - 1)), a, 0.0) for a in (rows.C, rows.D, rows.e))
     D_free = jnp.where(free, D, 0.0)
-    residual = jnp.concatenate([(active * rows.e + D @ fixed)[:, None], active[:, None] * rows.C], axis=1)
+    residual = jnp.concatenate([(e + D @ fixed)[:, None], C], axis=1)
     Y = lower_solve(L, D_free.T)
     Z = lower_solve(L, rhs)
-    S, ok = cholesky(Y.T @ Y + jnp.diag(1.0 - active))
+    gram = Y.T @ Y + jnp.diag(jnp.where(rows.mask, 0.0, jnp.ones_like(e)))
+    S, ok = cholesky(gram)
+    # The pivot of a row that depends on those above is rounding, of either sign.
+    ok &= jnp.all(jnp.diagonal(S) ** 2 > DEPENDENT * jnp.finfo(e.dtype).eps * jnp.diagonal(gram))
     multipliers = cholesky_solve(S, residual - Y.T @ Z)
     solution = -cholesky_solve(L, rhs + D_free.T @ multipliers)
     return solution[:, 0], solution[:, 1:], multipliers[:, 0], multipliers[:, 1:], ok

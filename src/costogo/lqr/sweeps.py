@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Int8
 
+from costogo.core.status import Status
 from costogo.lqr import interior_point as reference_interior_point
 from costogo.lqr import riccati as reference
 from costogo.lqr.model import EqualityRows, InequalityRows, LQModel, over_batch
@@ -81,7 +82,8 @@ def _pure_solve(model: LQModel, x0: Array, free: Array | None, fixed: Array | No
     limits = None if free is None else Limits.masked(free, fixed)
     sweep = _pure_backward(model, limits, None, _per_problem(model, 0.0), None)
     states, controls = _pure(reference.forward)(model, sweep.gains, sweep.feedforward, x0)
-    return LQSolution(states, controls, _pure(reference.costates)(model, states, controls)), sweep.status
+    status = jnp.where(jnp.all(jnp.isfinite(x0), axis=-1), sweep.status, Status.NOT_FINITE)
+    return LQSolution(states, controls, _pure(reference.costates)(model, states, controls)), status
 
 
 _backward = _TwoWays(operations.backward, _pure_backward)
@@ -111,9 +113,9 @@ def backward(
         V = Qxx + K'Qux + Qux'K + K'Quu K,  v = qx + K'(qu + Quu k) + Qux'k
 
     `limits` masks or bounds the controls, `equality` adds rows with 0/1 masks and affine multipliers; both together are
-    allowed with a mask. `skip` marks problems whose result nobody reads: an implementation may leave them out, with
-    zeros for results. `status` is `INDEFINITE` where some `Quu` is not positive definite, `NOT_FINITE` for NaN or
-    infinity, else `CONVERGED`; the other problems of the batch are not affected, and the results of a problem that
+    allowed with a mask. A row that depends on the others at its knot is a failure. `skip` marks problems whose result nobody reads: an implementation may leave them out, with
+    zeros for results. `status` is `INDEFINITE` where some `Quu` is not positive definite or a row is dependent,
+    `NOT_FINITE` for NaN or infinity, else `CONVERGED`; the other problems of the batch are not affected, and the results of a problem that
     failed mean nothing.
     """
     return _backward(model, limits, equality, _per_problem(model, regularisation), skip)
@@ -167,7 +169,7 @@ def interior_point(
     unconstrained Riccati sweep of the model with `G' diag(z/s) G` added to the Hessian and `G'(z/s e - z - c/s)` to
     the gradient, where `c = sigma mu - (ds dz)_affine`; the corrector repeats the linear half only. The dynamics hold
     at every iterate. Without general rows, a primal-dual active-set iteration on the masked sweep then makes the answer
-    exact (multiplier signs and bounds are verified). `CONVERGED` means: verified active set, or, with general rows,
+    exact (multiplier signs and bounds are verified). An infinite `e` is a row that is not there. `CONVERGED` means: verified active set, or, with general rows,
     complementarity and residual below the precision's limit. `INFEASIBLE`: bounds cross or the residual does not fall.
 
     `guess` says where controls are expected: -1 at the lower, 1 at the upper bound, 0 between. A right guess saves the

@@ -3,33 +3,30 @@
 // Inequalities stand in one list: lower bounds (N nu), upper bounds (N nu), general rows (N nh).
 #pragma once
 
-#include "sweep.hpp"
+#include "repeated_sweeps.hpp"
 
 namespace costogo::COSTOGO_ISA {
 
 template <class T>
-class InteriorPoint {
-    using M = Rows<T>;
-    using Index = std::int64_t;
+class InteriorPoint : RepeatedSweeps<T> {
+    using Base = RepeatedSweeps<T>;
+    using typename Base::Index, typename Base::M;
+    using Base::problem_, Base::nx_, Base::nu_, Base::N_, Base::bounds_, Base::w_, Base::Q_, Base::q_, Base::R_, Base::r_, Base::P_;
+    using Base::x0_, Base::xt_, Base::ut_, Base::gradient_, Base::free_, Base::fixed_;
+    using Base::fetch_model, Base::sweep, Base::resweep, Base::roll, Base::control_gradient, Base::write_sweep;
 
 public:
     InteriorPoint(const InteriorPointCall& call, Arena& arena)
-        : call_(call), s_(call.sizes), nx_(s_.nx), nu_(s_.nu), N_(s_.N), nh_(s_.nh),
-          bounds_(Index(s_.N) * s_.nu), count_(2 * bounds_ + Index(s_.N) * s_.nh), w_(arena, s_.nx, s_.nu, 0), stage_(stage_of<M>(s_.nx, s_.nu)) {
-        const Index N = N_, nxu = nx_ * nu_;
-        R_ = arena.zeros<T>(N * nu_ * nu_), Ra_ = arena.zeros<T>(N * nu_ * nu_), ra_ = arena.zeros<T>(bounds_);
+        : Base(call, arena), call_(call), nh_(call.sizes.nh), count_(2 * bounds_ + Index(N_) * nh_) {
+        const Index N = N_;
+        Ra_ = arena.zeros<T>(N * nu_ * nu_), ra_ = arena.zeros<T>(bounds_);
         if (nh_) {
-            Qa_ = arena.zeros<T>(N * nx_ * nx_), Pa_ = arena.zeros<T>(N * nxu), qa_ = arena.zeros<T>((N + 1) * nx_);
+            Qa_ = arena.zeros<T>(N * nx_ * nx_), Pa_ = arena.zeros<T>(N * nx_ * nu_), qa_ = arena.zeros<T>((N + 1) * nx_);
         }
-        K_ = arena.zeros<T>(N * nxu), k_ = arena.zeros<T>(bounds_), V_ = arena.zeros<T>((N + 1) * nx_ * nx_);
-        v_ = arena.zeros<T>((N + 1) * nx_), Vd_ = arena.zeros<T>(N * nx_), U_ = arena.zeros<T>(N * nu_ * w_.lde);
-        sums_ = arena.zeros<T>(3 * N);
-        inverse_ = arena.zeros<T>(bounds_), x_ = arena.zeros<T>((N + 1) * nx_), u_ = arena.zeros<T>(bounds_);
-        xt_ = arena.zeros<T>((N + 1) * nx_), ut_ = arena.zeros<T>(bounds_), gradient_ = arena.zeros<T>(bounds_);
+        x_ = arena.zeros<T>((N + 1) * nx_), u_ = arena.zeros<T>(bounds_);
         for (T** piece : {&gap_, &slack_, &dual_, &ds_, &dz_, &centre_, &offset_}) *piece = arena.zeros<T>(count_);
         present_ = arena.zeros<unsigned char>(count_);
         at_lower_ = arena.zeros<unsigned char>(bounds_), at_upper_ = arena.zeros<unsigned char>(bounds_);
-        free_ = arena.zeros<T>(bounds_), fixed_ = arena.zeros<T>(bounds_), y_ = arena.zeros<T>(nu_), shift_ = arena.zeros<T>(nx_);
     }
 
     void run(Index problem) {
@@ -51,24 +48,19 @@ public:
 private:
     void fetch() {
         const Batch& b = call_.batch;
-        const Model& m = call_.model;
-        A_ = m.A.at<T>(b, problem_), B_ = m.B.at<T>(b, problem_), d_ = m.d.at<T>(b, problem_);
-        Q_ = m.Q.at<T>(b, problem_), q_ = m.q.at<T>(b, problem_), r_ = m.r.at<T>(b, problem_);
-        P_ = m.P.at<T>(b, problem_), x0_ = call_.x0.at<T>(b, problem_);
+        fetch_model();
         lower_ = call_.lower.at<T>(b, problem_), upper_ = call_.upper.at<T>(b, problem_);
         if (nh_) {
             E_ = call_.E.at<T>(b, problem_), F_ = call_.F.at<T>(b, problem_), e_ = call_.e.at<T>(b, problem_);
         }
-        const T* R = m.R.at<T>(b, problem_);
-        const T mu = call_.regularisation.present() ? *call_.regularisation.at<T>(b, problem_) : T(0);
-        copy<M>(N_ * nu_ * nu_, R, R_);
-        for (int k = 0; k < N_; ++k)
-            for (int i = 0; i < nu_; ++i) R_[(k * nu_ + i) * nu_ + i] += mu;
         for (Index i = 0; i < bounds_; ++i) {
             present_[i] = finite(lower_[i]), present_[bounds_ + i] = finite(upper_[i]);
             offset_[i] = present_[i] ? -lower_[i] : T(0), offset_[bounds_ + i] = present_[bounds_ + i] ? upper_[i] : T(0);
         }
-        for (Index i = 2 * bounds_; i < count_; ++i) present_[i] = 1, offset_[i] = e_[i - 2 * bounds_];
+        for (Index i = 2 * bounds_; i < count_; ++i) {
+            const T e = e_[i - 2 * bounds_];
+            present_[i] = !(e > T(0) && !finite(e)), offset_[i] = present_[i] ? e : T(0);
+        }
         iteration_ = 0, ok_ = true;
     }
 
@@ -82,75 +74,8 @@ private:
             crossed = crossed || lower_[i] > upper_[i];
         }
         for (int i = 0; i < nx_; ++i) number = number && finite(x0_[i]);
-        if (!number) return NOT_FINITE;
-        return crossed && all_finite<T>(call_.model, call_.batch, problem_) ? INFEASIBLE : CONVERGED;
-    }
-
-    // Backward sweep with the given stage terms, into K, k, V, v; keeps the factors for `resweep`, or fills `out`.
-    // From a knot before the last one, the results behind it must stand from the sweep before.
-    bool sweep(const T* Q, const T* q, const T* R, const T* r, const T* P, Limit kind, const SweepResult* out, Index from) {
-        const int nxx = nx_ * nx_, nxu = nx_ * nu_, nuu = nu_ * nu_;
-        w_.start();
-        if (from == N_ - 1) {
-            copy<M>(nxx, Q_ + Index(N_) * nxx, V_ + Index(N_) * nxx);
-            copy<M>(nx_, q_ + Index(N_) * nx_, v_ + Index(N_) * nx_);
-        } else {
-            w_.constant = sums_[3 * from + 3], w_.linear = sums_[3 * from + 4], w_.quadratic = sums_[3 * from + 5];
-        }
-        KnotLimits<M> limits;
-        limits.kind = kind;
-        for (Index k = from; k >= 0; --k) {
-            const Knot<M> knot{A_ + k * nxx, B_ + k * nxu, d_ + k * nx_, Q + k * nxx, q + k * nx_, R + k * nuu, r + k * nu_, P + k * nxu};
-            KnotResult<M> result{};
-            result.K = K_ + k * nxu, result.k = k_ + k * nu_, result.V = V_ + k * nxx, result.v = v_ + k * nx_;
-            if (out) {
-                result.c = out->c.at<T>(problem_) + k, result.Quu = out->Quu.at<T>(problem_) + k * nuu;
-                result.Qux = out->Qux.at<T>(problem_) + k * nxu, result.L = out->L.at<T>(problem_) + k * nuu;
-                result.free = y_;
-            }
-            limits.free = free_ + k * nu_, limits.lower = fixed_ + k * nu_;
-            stage_(knot, limits, T(0), false, result.V + nxx, result.v + nx_, w_, result);
-            sums_[3 * k] = w_.constant, sums_[3 * k + 1] = w_.linear, sums_[3 * k + 2] = w_.quadratic;
-            if (!out) {
-                const int ld = w_.ld, last = nu_ + nx_;
-                copy<M>(nu_ * ld, w_.U, U_ + k * nu_ * ld);
-                copy<M>(nu_, w_.inverse, inverse_ + k * nu_);
-                for (int i = 0; i < nx_; ++i) Vd_[k * nx_ + i] = w_.W[i * ld + last] - v_[(k + 1) * nx_ + i];
-            }
-        }
-        return sound<M>(w_, V_, v_, 0);
-    }
-
-    // Linear half of the last sweep without `out`, for new q and r.
-    void resweep(const T* q, const T* r) {
-        const int ld = w_.ld;
-        copy<M>(nx_, q_ + Index(N_) * nx_, v_ + Index(N_) * nx_);
-        for (Index k = N_ - 1; k >= 0; --k) {
-            const T *U = U_ + k * nu_ * ld, *inverse = inverse_ + k * nu_;
-            T *v = v_ + k * nx_, *feedforward = k_ + k * nu_;
-            for (int i = 0; i < nx_; ++i) shift_[i] = v[nx_ + i] + Vd_[k * nx_ + i];
-            copy<M>(nu_, r + k * nu_, y_);
-            add_transposed<M>(nx_, nu_, B_ + k * nx_ * nu_, shift_, y_);
-            copy<M>(nx_, q + k * nx_, v);
-            add_transposed<M>(nx_, nx_, A_ + k * nx_ * nx_, shift_, v);
-            for (int i = 0; i < nu_; ++i) {
-                y_[i] *= inverse[i];
-                for (int j = i + 1; j < nu_; ++j) y_[j] -= U[i * ld + j] * y_[i];
-                for (int j = 0; j < nx_; ++j) v[j] -= U[i * ld + nu_ + j] * y_[i];
-            }
-            for (int i = nu_ - 1; i >= 0; --i) {
-                for (int j = i + 1; j < nu_; ++j) y_[i] -= U[i * ld + j] * y_[j];
-                y_[i] *= inverse[i];
-            }
-            for (int i = 0; i < nu_; ++i) feedforward[i] = -y_[i];
-        }
-    }
-
-    void roll(T* x, T* u) const {
-        copy<M>(nx_, x0_, x);
-        for (Index k = 0; k < N_; ++k)
-            advance<M>(nx_, nu_, A_ + k * nx_ * nx_, B_ + k * nx_ * nu_, d_ + k * nx_, K_ + k * nu_ * nx_, k_ + k * nu_,
-                       x + k * nx_, u + k * nu_, x + (k + 1) * nx_);
+        if (!number || !all_finite<T>(call_.regularisation, call_.batch, problem_)) return NOT_FINITE;
+        return crossed && data_finite() ? INFEASIBLE : CONVERGED;
     }
 
     // h(w) of every inequality; one where a bound does not exist.
@@ -164,6 +89,7 @@ private:
             copy<M>(nh_, e_ + k * nh_, g);
             add_product<M>(nh_, nx_, E_ + k * nh_ * nx_, x + k * nx_, g);
             add_product<M>(nh_, nu_, F_ + k * nh_ * nu_, u + k * nu_, g);
+            for (int i = 0; i < nh_; ++i) g[i] = present_[2 * bounds_ + k * nh_ + i] ? g[i] : T(1);
         }
     }
 
@@ -335,33 +261,18 @@ private:
         return false;
     }
 
-    // R u + P x + r + B' lambda at (xt, ut), with lambda = V x + v; returns 1 + max|r| + max|gradient|.
-    T control_gradient() {
-        T most = 0, linear = 0;
-        for (Index k = 0; k < N_; ++k) {
-            T* g = gradient_ + k * nu_;
-            copy<M>(nx_, v_ + (k + 1) * nx_, shift_);
-            add_product<M>(nx_, nx_, V_ + (k + 1) * nx_ * nx_, xt_ + (k + 1) * nx_, shift_);
-            copy<M>(nu_, r_ + k * nu_, g);
-            add_product<M>(nu_, nu_, R_ + k * nu_ * nu_, ut_ + k * nu_, g);
-            add_product<M>(nu_, nx_, P_ + k * nu_ * nx_, xt_ + k * nx_, g);
-            add_transposed<M>(nx_, nu_, B_ + k * nx_ * nu_, shift_, g);
-            for (int i = 0; i < nu_; ++i) most = larger(most, magnitude(g[i])), linear = larger(linear, magnitude(r_[k * nu_ + i]));
-        }
-        return T(1) + linear + most;
-    }
-
     Status failure() {
-        const bool model = all_finite<T>(call_.model, call_.batch, problem_) && (!nh_ || rows_finite());
-        if (!model) return NOT_FINITE;
+        if (!data_finite()) return NOT_FINITE;
         // A sweep that fails later than the first one is a symptom: the barrier grew without bound.
         if (!ok_ && iteration_ == 0) return INDEFINITE;
         return residual() > T(1e-3) ? INFEASIBLE : MAX_ITERATIONS;
     }
 
-    bool rows_finite() const {
-        return all_finite<T>(call_.E, call_.batch, problem_) && all_finite<T>(call_.F, call_.batch, problem_) &&
-               all_finite<T>(call_.e, call_.batch, problem_);
+    bool data_finite() const {
+        bool yes = all_finite<T>(call_.model, call_.batch, problem_) && all_finite<T>(call_.E, call_.batch, problem_) &&
+                   all_finite<T>(call_.F, call_.batch, problem_);
+        for (Index i = 2 * bounds_; i < count_; ++i) yes = yes && finite(offset_[i]);
+        return yes;
     }
 
     void finish_failed(Status status) {
@@ -393,18 +304,6 @@ private:
         write_status(status, polish_ok_ ? CONVERGED : blame<T>(call_.model, call_.batch, problem_));
     }
 
-    // What `sweep` kept to itself.
-    void write_sweep() {
-        const SweepResult& out = call_.sweep;
-        copy<M>(N_ * nu_ * nx_, K_, out.K.template at<T>(problem_));
-        copy<M>(N_ * nu_, k_, out.k.template at<T>(problem_));
-        copy<M>((N_ + 1) * nx_ * nx_, V_, out.V.template at<T>(problem_));
-        copy<M>((N_ + 1) * nx_, v_, out.v.template at<T>(problem_));
-        out.c.template at<T>(problem_)[N_] = T(0);
-        T* decrease = out.decrease.template at<T>(problem_);
-        decrease[0] = w_.linear, decrease[1] = w_.quadratic;
-    }
-
     // With general rows the last barrier-modified sweep stands in for the polished one.
     void finish_unpolished() {
         copy<M>((N_ + 1) * nx_, x_, call_.x.at<T>(problem_));
@@ -426,19 +325,14 @@ private:
     }
 
     const InteriorPointCall& call_;
-    const Sizes s_;
-    const int nx_, nu_, N_, nh_;
-    const Index bounds_, count_;
-    Workspace<M> w_;
-    const Stage<M> stage_;
-    Index problem_ = 0;
+    const int nh_;
+    const Index count_;
     int iteration_ = 0;
     bool ok_ = true, polish_ok_ = false;
     T mu_ = 0, tolerance_ = 0, limit_ = 0;
-    const T *A_ = nullptr, *B_ = nullptr, *d_ = nullptr, *Q_ = nullptr, *q_ = nullptr, *r_ = nullptr, *P_ = nullptr;
-    const T *x0_ = nullptr, *lower_ = nullptr, *upper_ = nullptr, *E_ = nullptr, *F_ = nullptr, *e_ = nullptr;
-    T *R_, *Ra_, *ra_, *Qa_ = nullptr, *Pa_ = nullptr, *qa_ = nullptr, *K_, *k_, *V_, *v_, *Vd_, *U_, *inverse_, *sums_;
-    T *x_, *u_, *xt_, *ut_, *gradient_, *gap_, *slack_, *dual_, *ds_, *dz_, *centre_, *offset_, *free_, *fixed_, *y_, *shift_;
+    const T *lower_ = nullptr, *upper_ = nullptr, *E_ = nullptr, *F_ = nullptr, *e_ = nullptr;
+    T *Ra_, *ra_, *Qa_ = nullptr, *Pa_ = nullptr, *qa_ = nullptr;
+    T *x_, *u_, *gap_, *slack_, *dual_, *ds_, *dz_, *centre_, *offset_;
     unsigned char *present_, *at_lower_, *at_upper_;
 };
 

@@ -18,6 +18,14 @@
 
 namespace costogo::COSTOGO_ISA {
 
+// Smallest pivot of an equality row, relative to its diagonal entry and in units of the precision.
+constexpr double DEPENDENT = 1e3;
+
+template <class T>
+constexpr T precision() {
+    return sizeof(T) == 8 ? T(2.220446049250313e-16) : T(1.1920928955078125e-07);
+}
+
 template <class M>
 struct Knot {
     const typename M::Elem *A, *B, *d, *Q, *q, *R, *r, *P;
@@ -44,7 +52,7 @@ template <class M>
 struct Workspace {
     using Elem = typename M::Elem;
     int nx, nu, ng, ld, lde, lds;  // columns of a row, the same with D' appended, of a row of [S rhs]
-    Elem *G, *W, *H, *U, *Z, *S, *T, *inverse, *qu, *fixed, *free, *residual;
+    Elem *G, *W, *H, *U, *Z, *S, *T, *inverse, *qu, *fixed, *free, *residual, *diagonal;
     typename M::Scalar* small;
     unsigned char* flags;
     // Carried from knot to knot.
@@ -59,7 +67,7 @@ struct Workspace {
         U = arena.zeros<Elem>(nu * lde), Z = arena.zeros<Elem>(nu * lde);
         S = arena.zeros<Elem>(ng * lds), T = arena.zeros<Elem>(ng * lds);
         inverse = arena.zeros<Elem>(nu + ng), qu = arena.zeros<Elem>(nu), fixed = arena.zeros<Elem>(nu);
-        free = arena.zeros<Elem>(nu), residual = arena.zeros<Elem>(ng);
+        free = arena.zeros<Elem>(nu), residual = arena.zeros<Elem>(ng), diagonal = arena.zeros<Elem>(ng);
         small = arena.zeros<typename M::Scalar>(box_qp_scratch(nu) + nu * nu + 3 * nu);
         flags = arena.zeros<unsigned char>(nu);
     }
@@ -120,7 +128,9 @@ COSTOGO_NOINLINE void find_free(Workspace<M>& w, const KnotLimits<M>& limits, ty
         for (int j = 0; j < nu; ++j) H[i * nu + j] = entry(w.H[i * ld + j]) + (i == j ? mu : T(0));
         g[i] = entry(w.qu[i]), lower[i] = entry(limits.lower[i]), upper[i] = entry(limits.upper[i]);
     }
-    const bool found = box_qp(nu, H, g, lower, upper, w.flags, scratch);
+    bool numbers = true;
+    for (int i = 0; i < nu; ++i) numbers = numbers && lower[i] == lower[i] && upper[i] == upper[i];
+    const bool found = box_qp(nu, H, g, lower, upper, w.flags, scratch) && numbers;
     for (int i = 0; i < nu; ++i) {
         const bool free = w.flags[i] || !found;
         const T value = free ? T(0) : (scratch[i] >= upper[i] ? upper[i] : lower[i]);
@@ -142,7 +152,7 @@ COSTOGO_INLINE void clamp_scalar(Workspace<M>& w, const KnotLimits<M>& limits, t
     w.free[0] = select(low | high, Elem{}, one);
     // Where the bounds cross, the upper one wins, as in a clip.
     w.fixed[0] = select(high | (low & (limits.lower[0] >= limits.upper[0])), limits.upper[0], select(low, limits.lower[0], Elem{}));
-    w.ok = w.ok & positive;
+    w.ok = w.ok & positive & (limits.lower[0] == limits.lower[0]) & (limits.upper[0] == limits.upper[0]);
 }
 
 // U := rows of [Quu + mu I, Qux, qu] with the held controls taken out, and their effect moved to qu and qx.
@@ -186,14 +196,20 @@ COSTOGO_NOINLINE void constrain(Workspace<M>& w, const KnotLimits<M>& limits, co
             Elem sum = i == j ? Scalar(1) - limits.mask[i] : Elem{};
             for (int p = 0; p < nu; ++p) sum += Yd[p * lde + i] * Yd[p * lde + j];
             row[j] = sum;
+            if (i == j) w.diagonal[i] = sum;
         }
         for (int j = 0; j <= nx; ++j) {
-            Elem sum = j < nx ? limits.mask[i] * limits.C[i * nx + j] : w.residual[i];
+            Elem sum = j < nx ? select(limits.mask[i] != Elem{}, limits.C[i * nx + j], Elem{}) : w.residual[i];
             for (int p = 0; p < nu; ++p) sum -= Yd[p * lde + i] * w.U[p * lde + nu + j];
             row[ng + j] = sum;
         }
     }
     eliminate<M, Dims<0, 0>>(ng, w.S, lds, w.inverse + nu, w.ok);
+    // The pivot of a row that depends on those above is rounding, of either sign.
+    for (int i = 0; i < ng; ++i) {
+        const Elem inverse = w.inverse[nu + i];
+        w.ok = w.ok & (Scalar(DEPENDENT) * precision<Scalar>() * w.diagonal[i] * inverse * inverse < Elem{} + Scalar(1));
+    }
     copy<M>(ng * lds, w.S, w.T);
     back_substitute<M, Dims<0, 0>>(ng, w.S, lds, w.inverse + nu, w.T, ng, lds);
     for (int i = 0; i < ng; ++i) {
@@ -214,9 +230,10 @@ COSTOGO_NOINLINE void append_rows(Workspace<M>& w, const KnotLimits<M>& limits) 
     using Elem = typename M::Elem;
     const int nu = w.nu, first = nu + w.nx + 1;
     for (int i = 0; i < w.ng; ++i) {
-        w.residual[i] = limits.mask[i] * limits.e[i];
+        const auto set = limits.mask[i] != Elem{};
+        w.residual[i] = select(set, limits.e[i], Elem{});
         for (int p = 0; p < nu; ++p) {
-            const Elem entry = limits.mask[i] * limits.D[i * nu + p];
+            const Elem entry = select(set, limits.D[i * nu + p], Elem{});
             const bool limited = limits.kind != Limit::none;
             w.residual[i] += limited ? entry * w.fixed[p] : Elem{};
             w.U[p * w.lde + first + i] = limited ? select(w.free[p] != Elem{}, entry, Elem{}) : entry;

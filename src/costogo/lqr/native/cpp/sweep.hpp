@@ -37,10 +37,23 @@ bool all_finite(const Model& m, const Batch& batch, std::int64_t problem) {
     return yes;
 }
 
-// Status of a sweep that went wrong: bad data, or a Hessian that is not positive definite (or overflowed).
 template <class T>
-Status blame(const Model& m, const Batch& batch, std::int64_t problem) {
-    return all_finite<T>(m, batch, problem) ? INDEFINITE : NOT_FINITE;
+bool no_nan(const Operand& operand, const Batch& batch, std::int64_t problem) {
+    const T* data = operand.at<T>(batch, problem);
+    bool yes = true;
+    for (std::int64_t i = 0; i < operand.bytes / static_cast<std::int64_t>(sizeof(T)); ++i) yes = yes && data[i] == data[i];
+    return yes;
+}
+
+// Status of a sweep that went wrong: bad data, or a Hessian that is not positive definite (or overflowed). The first
+// operands must be finite besides the model, the second may be infinite.
+template <class T>
+Status blame(const Model& m, const Batch& batch, std::int64_t problem, std::initializer_list<const Operand*> finite = {},
+             std::initializer_list<const Operand*> numbers = {}) {
+    bool sound = all_finite<T>(m, batch, problem);
+    for (const Operand* operand : finite) sound = sound && all_finite<T>(*operand, batch, problem);
+    for (const Operand* operand : numbers) sound = sound && no_nan<T>(*operand, batch, problem);
+    return sound ? INDEFINITE : NOT_FINITE;
 }
 
 inline void clear(const Result& result, std::int64_t problem) {
@@ -126,7 +139,10 @@ void backward(const BackwardCall& call, const Group<M>& group, Arena& arena) {
         const std::int64_t problem = group.problem[lane];
         const bool good = sound<M>(w, carried_V, carried_v, lane);
         if (!good) clear(out, problem);
-        *out.status.at<std::int32_t>(problem) = good ? CONVERGED : blame<T>(call.model, batch, problem);
+        *out.status.at<std::int32_t>(problem) =
+            good ? CONVERGED
+                 : blame<T>(call.model, batch, problem, {&call.C, &call.D, &call.e, &call.regularisation},
+                            {&call.lower, &call.upper});
     }
 }
 
@@ -236,10 +252,11 @@ void solve(const SolveCall& call, const Group<M>& group, Arena& arena) {
     x.finish(), u.finish(), costates.finish();
     for (int lane = 0; lane < M::PROBLEMS; ++lane) {
         const std::int64_t problem = group.problem[lane];
-        const bool good = sound<M>(w, V, v, lane);
+        const bool start = all_finite<T>(call.x0, batch, problem), good = start && sound<M>(w, V, v, lane);
         if (!good)
             for (const Result* r : {&call.x, &call.u, &call.costates}) clear(*r, problem);
-        *call.status.at<std::int32_t>(problem) = good ? CONVERGED : blame<T>(call.model, batch, problem);
+        *call.status.at<std::int32_t>(problem) =
+            good ? CONVERGED : start ? blame<T>(call.model, batch, problem, {}, {&call.fixed}) : NOT_FINITE;
     }
 }
 
