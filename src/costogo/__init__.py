@@ -6,13 +6,15 @@ from costogo.problem import (
     OptimalControlProblem,
     QuadraticCost,
     QuadraticTerminalCost,
+    RelaxedBarrier,
     TrackingCost,
     discretise,
     with_slew_rate,
 )
-from costogo.solvers import BoxDDP, ImplicitAdjoint, Solution, UnrolledAdjoint, solve
+from costogo.solvers import SLQ, BoxDDP, ImplicitAdjoint, Solution, UnrolledAdjoint, solve
 
 __all__ = [
+    "SLQ",
     "BoxDDP",
     "CostogoError",
     "DerivativeError",
@@ -21,6 +23,7 @@ __all__ = [
     "QuadraticCost",
     "QuadraticTerminalCost",
     "RecedingHorizon",
+    "RelaxedBarrier",
     "Solution",
     "SolveError",
     "Status",

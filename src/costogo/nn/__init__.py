@@ -1,6 +1,7 @@
 """Networks, as Equinox modules."""
 
+from costogo.nn.mixture import Affine, MixtureOfExperts
 from costogo.nn.mlp import MLP
 from costogo.nn.recurrent import RecurrentPolicy
 
-__all__ = ["MLP", "RecurrentPolicy"]
+__all__ = ["MLP", "Affine", "MixtureOfExperts", "RecurrentPolicy"]

@@ -1,5 +1,13 @@
 """What is to be solved: dynamics, costs, constraints, and their expansions at all knots at once."""
 
+from costogo.problem.constraints import (
+    RelaxedBarrier,
+    barrier_cost,
+    equality_rows,
+    equality_values,
+    inequality_values,
+    with_barrier,
+)
 from costogo.problem.costs import (
     AbstractCost,
     QuadraticCost,
@@ -22,17 +30,23 @@ __all__ = [
     "OptimalControlProblem",
     "QuadraticCost",
     "QuadraticTerminalCost",
+    "RelaxedBarrier",
     "ScaledCost",
     "SimulatorDynamics",
     "SumCost",
     "TrackingCost",
+    "barrier_cost",
     "defects",
     "discretise",
+    "equality_rows",
+    "equality_values",
     "expand",
+    "inequality_values",
     "linearise",
     "open_loop",
     "rollout",
     "total_cost",
+    "with_barrier",
     "with_dynamics_curvature",
     "with_slew_rate",
 ]

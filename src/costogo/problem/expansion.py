@@ -45,14 +45,19 @@ def linearise(problem: OptimalControlProblem, xs: Array, us: Array, ts: Array) -
     """Next states and Jacobians `A, B` at every knot."""
     if hasattr(problem.dynamics, "linearise"):
         return problem.dynamics.linearise(xs, us, ts)
-    nx = xs.shape[-1]
-    f = _on_pair(problem.dynamics, nx, xs.dtype)
+    return value_and_jacobians(problem.dynamics, xs, us, ts)
 
-    def value_and_jacobian(z, t):
+
+def value_and_jacobians(function: Callable, xs: Array, us: Array, ts: Array) -> tuple[Array, Array, Array]:
+    """Value of `function(x, u, t)` and its Jacobians with respect to `x` and `u` at every knot."""
+    nx = xs.shape[-1]
+    f = _on_pair(function, nx, xs.dtype)
+
+    def one(z, t):
         value, push = jax.linearize(lambda z: f(z, t), z)
         return value, jax.vmap(push, out_axes=-1)(jnp.eye(len(z), dtype=z.dtype))
 
-    value, J = jax.vmap(value_and_jacobian)(jnp.concatenate([xs, us], axis=-1), ts)
+    value, J = jax.vmap(one)(jnp.concatenate([xs, us], axis=-1), ts)
     return value, J[..., :nx], J[..., nx:]
 
 

@@ -25,6 +25,9 @@ class OptimalControlProblem(eqx.Module):
     cost is per step: nothing multiplies it by `dt`. `dynamics` may also be an object with batched `step` and
     `linearise` (see `costogo.problem.SimulatorDynamics`), for simulators outside JAX.
 
+    Constraints that come and go with time, such as contacts, keep their shape: `equality_mask(t) -> (ng,)` and
+    `inequality_mask(t) -> (nh,)` say by 0 and 1 which rows hold over the interval that starts at `t` (default: all).
+
     `control_bounds` is `(u_min, u_max)`, each a scalar, (nu,) or (N, nu); infinities mean no bound. `nu` is the number
     of controls, taken from the bounds where they are vectors. The problem is a pytree: every array or float reachable
     from it, and every array its functions close over, is a parameter that gradients reach.
@@ -38,6 +41,8 @@ class OptimalControlProblem(eqx.Module):
     control_bounds: tuple[ArrayLike, ArrayLike] | None
     equality: Callable | None
     inequality: Callable | None
+    equality_mask: Callable | None
+    inequality_mask: Callable | None
     dt: ArrayLike
     horizon: int = eqx.field(static=True)
     nu: int = eqx.field(static=True)
@@ -52,10 +57,14 @@ class OptimalControlProblem(eqx.Module):
         control_bounds: tuple[ArrayLike, ArrayLike] | None = None,
         equality: Callable | None = None,
         inequality: Callable | None = None,
+        equality_mask: Callable | None = None,
+        inequality_mask: Callable | None = None,
         nu: int | None = None,
         dt: ArrayLike = 1.0,
     ):
-        _check_functions(dynamics, stage_cost, terminal_cost, equality, inequality)
+        _check_functions(dynamics, stage_cost, terminal_cost)
+        _check_constraint("equality", equality, equality_mask)
+        _check_constraint("inequality", inequality, inequality_mask)
         require(
             isinstance(horizon, int | np.integer) and not isinstance(horizon, bool) and horizon >= 1,
             f"horizon is {horizon!r}; pass the number of intervals, an integer of at least 1",
@@ -65,6 +74,8 @@ class OptimalControlProblem(eqx.Module):
         self.terminal_cost = terminal_cost
         self.equality = equality
         self.inequality = inequality
+        self.equality_mask = equality_mask
+        self.inequality_mask = inequality_mask
         self.dt = dt
         self.horizon = int(horizon)
         control_bounds = _bound_pair(control_bounds)
@@ -82,15 +93,23 @@ class OptimalControlProblem(eqx.Module):
         return jnp.asarray(t0, dtype) + jnp.asarray(self.dt, dtype) * jnp.arange(self.horizon + 1, dtype=dtype)
 
 
-def _check_functions(dynamics, stage_cost, terminal_cost, equality, inequality) -> None:
+def _check_functions(dynamics, stage_cost, terminal_cost) -> None:
     require(
         callable(dynamics) or (hasattr(dynamics, "step") and hasattr(dynamics, "linearise")),
         f"dynamics is {dynamics!r}; pass a function f(x, u, t), or an object with batched step and linearise",
     )
     require(callable(stage_cost), f"stage_cost is {stage_cost!r}; pass a function l(x, u, t)")
-    optional = {"terminal_cost": terminal_cost, "equality": equality, "inequality": inequality}
-    for name, function in optional.items():
-        require(function is None or callable(function), f"{name} is {function!r}; pass a function, or None")
+    _check_optional("terminal_cost", terminal_cost)
+
+
+def _check_constraint(name: str, function: Any, mask: Any) -> None:
+    _check_optional(name, function)
+    _check_optional(f"{name}_mask", mask)
+    require(mask is None or function is not None, f"{name}_mask is given without {name}; pass both, or neither")
+
+
+def _check_optional(name: str, function: Any) -> None:
+    require(function is None or callable(function), f"{name} is {function!r}; pass a function, or None")
 
 
 def _bound_pair(control_bounds: Any) -> tuple[ArrayLike, ArrayLike] | None:

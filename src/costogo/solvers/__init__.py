@@ -4,9 +4,11 @@ from costogo.solvers.adjoint import ImplicitAdjoint, UnrolledAdjoint, adjoint_sy
 from costogo.solvers.api import solve
 from costogo.solvers.box_ddp import BoxDDP
 from costogo.solvers.hoist import hoist
+from costogo.solvers.slq import SLQ
 from costogo.solvers.solution import Multipliers, QuadraticValue, Solution, SolveStats
 
 __all__ = [
+    "SLQ",
     "BoxDDP",
     "ImplicitAdjoint",
     "Multipliers",

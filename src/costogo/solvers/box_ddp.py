@@ -1,6 +1,7 @@
 """Differential dynamic programming with control limits."""
 
-from typing import NamedTuple
+import functools
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -21,11 +22,11 @@ from costogo.solvers.forward_pass import (
     LineSearch,
     search,
 )
+from costogo.solvers.iteration import REGULARISATION_MAX, cost_to_go, default_tolerance, empty_sweep, schedule
 from costogo.solvers.solution import Multipliers, QuadraticValue, Solution, SolveStats
 
 SUBPROBLEMS = ("clamped", "interior_point")
 SUFFICIENT_DECREASE = 1e-4
-REGULARISATION_MIN, REGULARISATION_MAX, REGULARISATION_FACTOR = 1e-6, 1e10, 2.0
 NEGLIGIBLE_REGULARISATION = 1e-5
 
 
@@ -74,6 +75,8 @@ class BoxDDP(eqx.Module):
     line_search_trials: int = eqx.field(static=True, default=10)
     line_search_block: int = eqx.field(static=True, default=2)
 
+    differentiable: ClassVar[bool] = True
+
     def __check_init__(self):
         known("subproblem", self.subproblem, SUBPROBLEMS)
         known("shooting", self.shooting, FORWARD_PASSES)
@@ -93,7 +96,7 @@ class BoxDDP(eqx.Module):
         for name in ("equality", "inequality"):
             if getattr(problem, name) is not None:
                 raise CostogoError(
-                    f"BoxDDP does not handle {name} constraints, only control bounds; put it in the cost"
+                    f"BoxDDP does not handle {name} constraints, only control bounds; use SLQ, or put it in the cost"
                 )
 
     def run(self, problem: OptimalControlProblem, x0: Array, controls: Array, t0: Array) -> Solution:
@@ -130,7 +133,7 @@ class BoxDDP(eqx.Module):
         status = jnp.where(finite, Status.RUNNING, Status.NOT_FINITE)
         status = jnp.where(jnp.any(lower > upper), Status.INFEASIBLE, status).astype(jnp.int32)
         count = jnp.array(0, jnp.int32)
-        sweep = _empty_sweep(problem.horizon, x0.shape[0], problem.nu, x0.dtype)
+        sweep = empty_sweep(problem.horizon, x0.shape[0], problem.nu, 0, x0.dtype)
         state = IterationState(at, sweep, jnp.full_like(zero, jnp.inf), zero, zero + 1.0, count, count, status)
         return Knots(lower, upper, ts), state
 
@@ -142,7 +145,7 @@ class BoxDDP(eqx.Module):
         model = expand(problem, at.states, at.controls, knots.ts, self.hessian)
         sweep, swept = self._direction(model, state, knots, unrolled)
         stationarity = self._stationarity(model, sweep, state.regularisation)
-        tolerance = _tolerance(self.tolerance, at.controls.dtype) * (1.0 + jnp.max(jnp.abs(at.controls)))
+        tolerance = default_tolerance(self.tolerance, at.controls.dtype) * (1.0 + jnp.max(jnp.abs(at.controls)))
         stationary = swept & (stationarity <= tolerance)
         converged = stationary & _is_minimum(sweep, state.regularisation)
         saddle = stationary & ~converged
@@ -154,7 +157,7 @@ class BoxDDP(eqx.Module):
         moved, accepted = self._move(problem, at, direction, knots, sufficient, penalty, unrolled)
         # The last step, smaller than the tolerance, is taken too: it squares the error that is left.
         accepted &= swept & (jnp.asarray(unrolled) | ~(out_of_iterations | saddle))
-        regularisation, growth = _schedule(state.regularisation, state.growth, accepted)
+        regularisation, growth = schedule(state.regularisation, state.growth, accepted)
         exhausted = regularisation > REGULARISATION_MAX
         status = jnp.where(exhausted & ~stop, jnp.where(swept, Status.STALLED, Status.INDEFINITE), Status.RUNNING)
         status = jnp.where(out_of_iterations & ~jnp.asarray(unrolled), Status.MAX_ITERATIONS, status)
@@ -175,16 +178,19 @@ class BoxDDP(eqx.Module):
 
     def _move(self, problem, at: Candidate, direction: Direction, knots: Knots, sufficient, penalty, unrolled: bool):
         """Next trajectory, and whether the line search accepted a step."""
-        rule = LineSearch(self.shooting, self.line_search_decay, self.line_search_trials, self.line_search_block)
-        arguments = (problem, at, direction, knots)
+        rule = LineSearch(self.line_search_decay, self.line_search_trials, self.line_search_block)
+        arguments, merit = (problem, at, direction, knots), (sufficient, penalty)
         if not unrolled:
-            moved, _, accepted = search(*arguments, rule, sufficient, penalty)
+            moved, _, accepted = search(functools.partial(self._advance, *arguments), at, rule, *merit)
             return moved, accepted
         # The step size is a constant for autodiff; one more pass at it carries the derivative.
-        _, alpha, accepted = search(
-            *jax.lax.stop_gradient(arguments), rule, *jax.lax.stop_gradient((sufficient, penalty))
-        )
-        return FORWARD_PASSES[self.shooting](problem, at, direction, alpha, knots), accepted
+        stopped = jax.lax.stop_gradient(arguments)
+        advance = functools.partial(self._advance, *stopped)
+        _, alpha, accepted = search(advance, stopped[1], rule, *jax.lax.stop_gradient(merit))
+        return self._advance(*arguments, alpha), accepted
+
+    def _advance(self, problem, at: Candidate, direction: Direction, knots: Knots, alpha: Array) -> Candidate:
+        return FORWARD_PASSES[self.shooting](problem, at, direction, alpha, knots)
 
     def _direction(self, model: LQModel, state: IterationState, knots: Knots, unrolled: bool) -> tuple[Sweep, Array]:
         """Feedback and feedforward of this iteration, and whether the sweep succeeded."""
@@ -234,7 +240,7 @@ class BoxDDP(eqx.Module):
         dx, du = forward(model, sweep.gains, sweep.feedforward, jnp.zeros_like(at.states[0]))
         costate = costates(model, dx, du)
         penalty = 1.0 + 1.5 * jnp.max(jnp.abs(costate))
-        slope = jnp.sum(model.q * dx) + jnp.sum(model.r * du) - penalty * at.gap
+        slope = jnp.sum(model.q * dx) + jnp.sum(model.r * du) - penalty * at.violation
         return SUFFICIENT_DECREASE * jnp.minimum(slope, 0.0), penalty
 
     def _finish(self, problem: OptimalControlProblem, knots: Knots, final: IterationState) -> Solution:
@@ -251,14 +257,14 @@ class BoxDDP(eqx.Module):
             cost=cost,
             gains=sweep.gains,
             value=QuadraticValue(
-                sweep.value_hessian, sweep.value_gradient, sweep.value_constant + _cost_to_go(problem, at, knots.ts)
+                sweep.value_hessian, sweep.value_gradient, sweep.value_constant + cost_to_go(problem, at, knots.ts)
             ),
             multipliers=Multipliers(sweep.multiplier_offset, sweep.multiplier_slope),
             active=~sweep.free,
             defect=gap,
             status=final.status,
             iterations=final.iteration,
-            stats=SolveStats(final.stationarity, final.regularisation, final.rejected),
+            stats=SolveStats(final.stationarity, final.regularisation, final.rejected, jnp.zeros_like(cost), jnp.zeros_like(cost)),
         )
 
 
@@ -269,48 +275,3 @@ def _is_minimum(sweep: Sweep, regularisation: Array) -> Array:
     eye = jnp.eye(sweep.Quu.shape[-1], dtype=sweep.Quu.dtype)
     kept = jnp.minimum(regularisation, NEGLIGIBLE_REGULARISATION)
     return jnp.all(jax.vmap(cholesky)(jnp.where(pairs, sweep.Quu + kept * eye, eye))[1])
-
-
-def _tolerance(tolerance: float | None, dtype) -> float:
-    if tolerance is not None:
-        return tolerance
-    return 1e-8 if jnp.finfo(dtype).bits == 64 else 1e-4
-
-
-def _schedule(regularisation: Array, growth: Array, success: Array) -> tuple[Array, Array]:
-    """Quadratic schedule of Tassa et al. (2012): grows faster after each failure, falls faster after each success."""
-    factor = REGULARISATION_FACTOR
-    grown = jnp.maximum(factor, growth * factor)
-    shrunk = jnp.minimum(1.0 / factor, growth / factor)
-    more = jnp.maximum(REGULARISATION_MIN, regularisation * grown)
-    less = regularisation * shrunk
-    less = jnp.where(less >= REGULARISATION_MIN, less, 0.0)
-    return jnp.where(success, less, more), jnp.where(success, shrunk, grown)
-
-
-def _cost_to_go(problem: OptimalControlProblem, at: Candidate, ts: Array) -> Array:
-    """Cost of the rest of the trajectory from each knot, shape (N+1,)."""
-    stages = jax.vmap(problem.stage_cost)(at.states[:-1], at.controls, ts[:-1])
-    terminal = jnp.zeros((), stages.dtype) if problem.terminal_cost is None else problem.terminal_cost(at.states[-1])
-    return jnp.cumsum(jnp.append(stages, terminal)[::-1])[::-1]
-
-
-def _empty_sweep(N: int, nx: int, nu: int, dtype) -> Sweep:
-    def zeros(*shape):
-        return jnp.zeros(shape, dtype)
-
-    return Sweep(
-        gains=zeros(N, nu, nx),
-        feedforward=zeros(N, nu),
-        value_hessian=zeros(N + 1, nx, nx),
-        value_gradient=zeros(N + 1, nx),
-        value_constant=zeros(N + 1),
-        Quu=zeros(N, nu, nu),
-        Qux=zeros(N, nu, nx),
-        factor=zeros(N, nu, nu),
-        free=jnp.ones((N, nu), bool),
-        multiplier_offset=zeros(N, 0),
-        multiplier_slope=zeros(N, 0, nx),
-        decrease=zeros(2),
-        status=jnp.array(0, jnp.int32),
-    )

@@ -1,5 +1,6 @@
 """The forward pass of an iteration: all step sizes at once, by single or by multiple shooting."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -11,12 +12,12 @@ from costogo.problem import AffineFeedback, OptimalControlProblem, defects, roll
 
 
 class Candidate(NamedTuple):
-    """A trajectory with its cost and the 1-norm of its gaps."""
+    """A trajectory with its cost and how far it is from feasible, such as the 1-norm of its gaps."""
 
     states: Array
     controls: Array
     cost: Array
-    gap: Array
+    violation: Array
 
 
 class Direction(NamedTuple):
@@ -43,7 +44,7 @@ def single_shooting(
         at.states[:-1], at.controls + alpha * direction.feedforward, direction.gains, knots.lower, knots.upper
     )
     states, controls = rollout(problem.dynamics, at.states[0], law, knots.ts[:-1])
-    return Candidate(states, controls, total_cost(problem, states, controls, knots.ts), jnp.zeros_like(at.gap))
+    return Candidate(states, controls, total_cost(problem, states, controls, knots.ts), jnp.zeros_like(at.violation))
 
 
 def multiple_shooting(
@@ -63,37 +64,29 @@ FORWARD_PASSES = {"single": single_shooting, "multiple": multiple_shooting}
 class LineSearch(NamedTuple):
     """Step sizes `decay**i`, i < trials, tried `block` at a time in parallel until one is acceptable."""
 
-    shooting: str
     decay: float
     trials: int
     block: int
 
 
 def search(
-    problem: OptimalControlProblem,
-    at: Candidate,
-    direction: Direction,
-    knots: Knots,
-    rule: LineSearch,
-    sufficient: Array,
-    penalty: Array,
+    advance: Callable[[Array], Candidate], at: Candidate, rule: LineSearch, sufficient: Array, penalty: Array
 ) -> tuple[Candidate, Array, Array]:
-    """Accept the largest step size whose merit `cost + penalty |gaps|_1` falls by enough.
+    """Accept the largest step size whose merit `cost + penalty violation` falls by enough.
 
-    `sufficient` is the required change of merit per unit of step size (negative). Rounding of the merit is forgiven,
+    `advance` maps a step size to a trajectory. `sufficient` is the required change of merit per unit of step size (negative). Rounding of the merit is forgiven,
     so that a converged trajectory is not rejected for its last digit. NaN is never accepted. Returns the trajectory
     (the old one if none is acceptable), the step size (then zero) and whether one was.
     """
-    advance = FORWARD_PASSES[rule.shooting]
-    old = at.cost + penalty * at.gap
+    old = at.cost + penalty * at.violation
     rounding = 20.0 * jnp.finfo(old.dtype).eps * (1.0 + jnp.abs(old))
 
     def try_block(carry):
         index, _, _, _ = carry
         exponents = index + jnp.arange(rule.block)
         alphas = jnp.asarray(rule.decay, old.dtype) ** exponents
-        trials = jax.vmap(lambda alpha: advance(problem, at, direction, alpha, knots))(alphas)
-        passes = (trials.cost + penalty * trials.gap <= old + alphas * sufficient + rounding) & (
+        trials = jax.vmap(advance)(alphas)
+        passes = (trials.cost + penalty * trials.violation <= old + alphas * sufficient + rounding) & (
             exponents < rule.trials
         )
         first, accepted = jnp.argmax(passes), jnp.any(passes)

@@ -41,6 +41,11 @@ def hoist(problem: OptimalControlProblem, x0: Array) -> OptimalControlProblem:
         arguments = (x,) if name == "terminal_cost" else (x, u, t)
         hoisted = _trace(name, function, arguments, shapes.get(name), x0.dtype)
         problem = _replace(problem, name, hoisted)
+    for name in ("equality_mask", "inequality_mask"):
+        mask, constraint = getattr(problem, name), getattr(problem, name.removesuffix("_mask"))
+        if mask is not None:
+            rows = jax.eval_shape(constraint, x, u, t).shape
+            problem = _replace(problem, name, _trace(name, mask, (t,), rows, x0.dtype, names="t"))
     return problem
 
 
@@ -49,8 +54,8 @@ def _replace(problem: OptimalControlProblem, name: str, function: Hoisted) -> Op
     return eqx.tree_at(lambda p: getattr(p, name), problem, function, is_leaf=lambda leaf: leaf is old)
 
 
-def _trace(name: str, function: Callable, arguments: tuple, shape: tuple | None, dtype: Any) -> Hoisted:
-    described = ", ".join(f"{n}{tuple(a.shape)}" for n, a in zip("xut", arguments, strict=False))
+def _trace(name: str, function: Callable, arguments: tuple, shape: tuple | None, dtype: Any, names: str = "xut") -> Hoisted:
+    described = ", ".join(f"{n}{tuple(a.shape)}" for n, a in zip(names, arguments, strict=False))
     try:
         closed, out = jax.make_jaxpr(lambda *args: _cast(function(*args), dtype), return_shape=True)(*arguments)
     except (TypeError, ValueError, IndexError) as error:

@@ -26,12 +26,15 @@ class SolveStats(eqx.Module):
     """How the solve went.
 
     `stationarity` is the largest feedforward of the last sweep (control units), `regularisation` what was added to
-    `Quu`, `rejected` the number of sweeps or line searches that had to be repeated with more of it.
+    `Quu`, `rejected` the number of sweeps or line searches that had to be repeated with more of it. `violation` is
+    `sqrt(sum_k dt |g_k|^2)` of the equality constraints, and `penalty` its weight in the merit (zero without any).
     """
 
     stationarity: Float[Array, ""]
     regularisation: Float[Array, ""]
     rejected: Int[Array, ""]
+    violation: Float[Array, ""]
+    penalty: Float[Array, ""]
 
 
 class Solution(eqx.Module):

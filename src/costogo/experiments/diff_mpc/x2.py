@@ -22,7 +22,7 @@ SETTINGS = {
 }
 EXPERT_SEED = 42
 # Epochs of 100 steps after which claims are judged. The public code stops at 5000 steps, where two seeds still descend.
-MARKS = {"public code": (50, 100), "paper": (50,)}
+MARKS = {"public code": (50, 100), "paper": (50, 100)}
 
 
 def learner(control_limit: float | None, batch_size: int, linear: bool) -> LQRImitation:
