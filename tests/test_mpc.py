@@ -39,12 +39,13 @@ def test_closed_loop_of_100_steps_compiles_once():
     """Issue acceptance 4: `jit(vmap(grad))` around the controller, 100 steps from Python, one trace."""
 
     def first_control(gain, x, plan, t):
-        u, state, info = controller(gain).step(ctg.mpc.ControllerState(plan), x, t)
-        return u[0], (state.controls, info.status)
+        u, state, info = controller(gain).step(plan, x, t)
+        return u[0], (state, info.status)
 
     step = jax.jit(jax.vmap(jax.value_and_grad(first_control, has_aux=True), in_axes=(None, 0, 0, None)))
     plant = jax.jit(jax.vmap(dynamics(1.0), in_axes=(0, 0, None)))
-    x, plans = jnp.stack([X0, -X0, 0.5 * X0]), jnp.zeros((3, 8, 1))
+    x = jnp.stack([X0, -X0, 0.5 * X0])
+    plans = jax.vmap(controller().init)(x)
     counts = []
     for k in range(100):
         (u, (plans, status)), gradient = step(1.0, x, plans, 0.1 * k)
@@ -87,17 +88,53 @@ def test_simulation_is_the_loop_written_out(trajectory):
     assert np.all(trajectory.info.status == Status.CONVERGED)
 
 
-def test_warm_start_is_the_shifted_plan():
+def test_warm_start_is_the_plan_moved_on():
     """The next guess drops the first control and holds the last; a solver without iterations applies it as it is."""
     loop = controller()
     cold = ctg.solve(loop.problem, X0, solver=SOLVER)
     _, state, _ = loop.step(loop.init(X0), X0)
-    np.testing.assert_allclose(state.controls[:-1], cold.controls[1:], atol=1e-10)
-    np.testing.assert_array_equal(state.controls[-1], state.controls[-2])
+    np.testing.assert_allclose(state.plan.controls, cold.controls, atol=1e-10)
     idle = ctg.RecedingHorizon(loop.problem, solver=ctg.BoxDDP(subproblem="clamped", max_iterations=0))
     u, after, _ = idle.step(state, cold.states[1])
-    np.testing.assert_array_equal(u, state.controls[0])
-    np.testing.assert_array_equal(after.controls[:-1], state.controls[1:])
+    np.testing.assert_allclose(u, cold.controls[1], atol=1e-10)
+    np.testing.assert_allclose(after.plan.controls[:-1], cold.controls[1:], atol=1e-10)
+    np.testing.assert_array_equal(after.plan.controls[-1], after.plan.controls[-2])
+
+
+def test_warm_start_between_knots():
+    """Half an interval later: states halfway, controls of the interval in progress, with feedback from the state."""
+    loop = controller()
+    solution = ctg.solve(loop.problem, X0, solver=SOLVER)
+    plan = ctg.mpc.Plan(jnp.array(2.0), solution.states, solution.controls, solution.gains)
+    tail = ctg.mpc.Plan.open_loop(jnp.array(2.05), jnp.full((9, 2), 7.0), jnp.full((8, 1), 0.3))
+    moved = plan.move(loop.problem, tail)
+    np.testing.assert_allclose(moved.states[:8], 0.5 * (solution.states[:-1] + solution.states[1:]), atol=1e-12)
+    np.testing.assert_array_equal(moved.states[8], [7.0, 7.0])
+    np.testing.assert_array_equal(moved.controls, solution.controls)
+    later = plan.move(loop.problem, ctg.mpc.Plan.open_loop(jnp.array(2.3), tail.states, tail.controls))
+    np.testing.assert_array_equal(later.controls[:5], solution.controls[3:])
+    np.testing.assert_array_equal(later.controls[5:], np.full((3, 1), 0.3))
+    np.testing.assert_array_equal(later.gains[5:], np.zeros((3, 1, 2)))
+    x = moved.states[0] + 0.01
+    u = moved.follow(loop.problem, x)[0]
+    np.testing.assert_allclose(u, np.clip(moved.controls[0] + moved.gains[0] @ (x - moved.states[0]), -2, 2), atol=1e-12)
+
+
+def test_warm_start_takes_the_interval_of_its_mode():
+    """A new interval that starts after a switch of constraints takes the controls behind the switch."""
+    problem = ctg.OptimalControlProblem(
+        lambda x, u, t: x + 0.1 * u,
+        ctg.QuadraticCost(Q=1.0, R=1.0),
+        horizon=4,
+        nu=1,
+        dt=0.1,
+        equality=lambda x, u, t: u - 1.0,
+        equality_mask=lambda t: jnp.array([t >= 0.15]),
+    )
+    plan = ctg.mpc.Plan.open_loop(jnp.array(0.0), jnp.zeros((5, 1)), jnp.arange(4.0)[:, None])
+    tail = ctg.mpc.Plan.open_loop(jnp.array(0.06), jnp.zeros((5, 1)), jnp.full((4, 1), 9.0))
+    # Old intervals start at 0, .1 | .2, .3; new ones at .06 | .16, .26, .36: the one at .16 must not take that at .1.
+    np.testing.assert_array_equal(plan.move(problem, tail).controls[:, 0], [0.0, 2.0, 2.0, 3.0])
 
 
 def test_real_time_iteration_follows_the_converged_controller(trajectory):
@@ -146,8 +183,8 @@ def test_failed_step_keeps_a_finite_plan():
     _, state, _ = loop.step(loop.init(X0), X0)
     u, after, info = loop.step(state, X0.at[0].set(jnp.nan))
     assert info.status == Status.NOT_FINITE
-    np.testing.assert_array_equal(u, state.controls[0])
-    np.testing.assert_array_equal(after.controls[:-1], state.controls[1:])
+    np.testing.assert_array_equal(u, state.plan.controls[1])
+    np.testing.assert_array_equal(after.plan.controls[:-1], state.plan.controls[1:])
 
 
 def test_integers_are_numbers():

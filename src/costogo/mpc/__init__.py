@@ -1,5 +1,6 @@
-"""Receding-horizon control and closed-loop simulation."""
+"""Model predictive control in closed loop."""
 
-from costogo.mpc.receding_horizon import ControllerState, RecedingHorizon, StepInfo, Trajectory, repeat_last, simulate
+from costogo.mpc.plan import Plan
+from costogo.mpc.receding_horizon import ControllerState, RecedingHorizon, StepInfo, Trajectory, simulate
 
-__all__ = ["ControllerState", "RecedingHorizon", "StepInfo", "Trajectory", "repeat_last", "simulate"]
+__all__ = ["ControllerState", "Plan", "RecedingHorizon", "StepInfo", "Trajectory", "simulate"]

@@ -11,19 +11,16 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from costogo.core.validate import as_floating, require
+from costogo.mpc.plan import Plan
 from costogo.problem import OptimalControlProblem
-from costogo.solvers import BoxDDP, ImplicitAdjoint, solve
-
-
-def repeat_last(controls: Array) -> Array:
-    """Shift operator: drop the first control, hold the last."""
-    return jnp.concatenate([controls[1:], controls[-1:]])
+from costogo.solvers import BoxDDP, ImplicitAdjoint, Solution, solve
 
 
 class ControllerState(eqx.Module):
-    """State of the controller: the plan (N, nu) from which the next solve starts."""
+    """State of the controller: the last plan, and when the next step is due."""
 
-    controls: Float[Array, "N nu"]
+    plan: Plan
+    due: Float[Array, ""]
 
 
 class StepInfo(eqx.Module):
@@ -37,42 +34,96 @@ class StepInfo(eqx.Module):
 class RecedingHorizon(eqx.Module):
     """Receding-horizon controller.
 
-    At each step the problem is solved from the measured state, starting from the last plan moved on by one interval;
-    the first control is applied. `iterations=None` solves to convergence; `iterations=n` takes at most n iterations
-    per step (n=1: real-time iteration), and then `MAX_ITERATIONS` is the normal status. `shift` maps the last plan to
-    the next guess. All state is explicit: `u, state, info = controller.step(state, x, t)`.
+    At each step the problem is solved from the measured state and time, starting from the last plan: interpolated at the
+    new knots (steps and knots need not coincide), followed with its feedback from the measured state, and continued
+    where it ends. The first control is applied. `iterations=None` solves to convergence; `iterations=n` takes at most n
+    iterations per step (n=1: real-time iteration), and then `MAX_ITERATIONS` is the normal status.
+
+    `guess(x, ts) -> states (N+1, nx), controls (N, nu)` is where planning starts, and how a plan goes on beyond its
+    end; without it these are zero controls and the last control held. With an infeasible-start solver such as `SLQ`,
+    `init` solves from the guess with `first_iterations`. All state is explicit:
+    `u, state, info = controller.step(state, x, t)`.
     """
 
     problem: OptimalControlProblem
     solver: Any = eqx.field(default_factory=BoxDDP)
     adjoint: Any = eqx.field(default_factory=ImplicitAdjoint)
     iterations: int | None = eqx.field(static=True, default=None)
-    shift: Callable = eqx.field(static=True, default=repeat_last)
+    guess: Callable | None = None
+    first_iterations: int = eqx.field(static=True, default=10)
 
     def __check_init__(self):
         require(
             self.iterations is None or self.iterations >= 1,
             f"iterations is {self.iterations}; pass at least 1, or None to solve to convergence",
         )
+        require(self.first_iterations >= 1, f"first_iterations is {self.first_iterations}; pass at least 1")
 
-    def init(self, x0: Float[ArrayLike, " nx"], controls: Float[ArrayLike, "N nu"] | None = None) -> ControllerState:
-        """Controller state before the first step; `controls` is the first guess (default zero)."""
-        dtype = as_floating("x0", x0).dtype
+    def init(
+        self,
+        x0: Float[ArrayLike, " nx"],
+        controls: Float[ArrayLike, "N nu"] | None = None,
+        *,
+        t0: ArrayLike = 0.0,
+    ) -> ControllerState:
+        """Controller state before the first step, at `t0`; `controls` is the first plan, if there is no `guess`."""
+        x0 = as_floating("x0", x0)
+        t0 = jnp.asarray(t0, x0.dtype)
+        if self.guess is not None:
+            states, start = self.guess(x0, self.problem.times(t0, x0.dtype))
+            solver = dataclasses.replace(self.solver, max_iterations=self.first_iterations)
+            given = {} if self.solver.differentiable else {"states": states}
+            solution = solve(self.problem, x0, start, solver=solver, adjoint=self.adjoint, t0=t0, **given)
+            plan = Plan.open_loop(t0, states, start)
+            return ControllerState(_finite_plan(Plan(t0, solution.states, solution.controls, solution.gains), plan), t0)
         shape = (self.problem.horizon, self.problem.nu)
-        return ControllerState(jnp.zeros(shape, dtype) if controls is None else jnp.asarray(controls, dtype))
+        controls = jnp.zeros(shape, x0.dtype) if controls is None else jnp.asarray(controls, x0.dtype)
+        states = jnp.broadcast_to(x0, (self.problem.horizon + 1, x0.size))
+        return ControllerState(Plan.open_loop(t0, states, controls), t0)
 
-    def step(
-        self, state: ControllerState, x: Float[ArrayLike, " nx"], t: ArrayLike = 0.0
-    ) -> tuple[Float[Array, " nu"], ControllerState, StepInfo]:
-        """Control for state `x` at time `t`. A failed solve leaves a finite plan where there was one before."""
+    def plan(
+        self, state: ControllerState, x: Float[ArrayLike, " nx"], t: ArrayLike | None = None
+    ) -> tuple[Solution, ControllerState]:
+        """Solve for state `x` at time `t` (default: one interval after the last step); what `step` does, with all of
+        the solution. Where the solve failed, the state still has the old plan, moved on."""
+        x = as_floating("x", x)
+        t = state.due if t is None else jnp.asarray(t, x.dtype)
         solver = self.solver
         if self.iterations is not None:
             solver = dataclasses.replace(solver, max_iterations=self.iterations)
-        solution = solve(self.problem, x, state.controls, solver=solver, adjoint=self.adjoint, t0=t)
-        finite = jnp.all(jnp.isfinite(solution.controls))
-        plan = jnp.where(finite, solution.controls, state.controls)
-        info = StepInfo(solution.cost, solution.status, solution.iterations)
-        return plan[0], ControllerState(self.shift(plan)), info
+        warm, start = jax.lax.stop_gradient(_warm_start(self.problem, self.guess, state.plan, x, t))
+        solution = solve(self.problem, x, start, solver=solver, adjoint=self.adjoint, t0=t)
+        new = Plan(t, solution.states, solution.controls, jax.lax.stop_gradient(solution.gains))
+        return solution, ControllerState(_finite_plan(new, warm), t + jnp.asarray(self.problem.dt, t.dtype))
+
+    def step(
+        self, state: ControllerState, x: Float[ArrayLike, " nx"], t: ArrayLike | None = None
+    ) -> tuple[Float[Array, " nu"], ControllerState, StepInfo]:
+        """Control for state `x` at time `t` (default: one interval after the last step).
+
+        A failed solve leaves a finite plan where there was one before.
+        """
+        solution, state = self.plan(state, x, t)
+        return state.plan.controls[0], state, StepInfo(solution.cost, solution.status, solution.iterations)
+
+
+@eqx.filter_jit
+def _warm_start(problem: OptimalControlProblem, guess: Callable | None, plan: Plan, x: Array, t: Array):
+    """The last plan, moved to the knots from `t` on, and its controls when followed from `x`."""
+    if guess is None:
+        tail = Plan.open_loop(t, *(jnp.broadcast_to(a[-1], a.shape) for a in (plan.states, plan.controls)))
+    else:
+        tail = Plan.open_loop(t, *guess(x, problem.times(t, x.dtype)))
+    warm = plan.move(problem, tail)
+    followed = warm.follow(problem, x)
+    # From a state that is not finite, the plan without feedback is still one.
+    return warm, jnp.where(jnp.all(jnp.isfinite(followed)), followed, warm.controls)
+
+
+def _finite_plan(new: Plan, old: Plan) -> Plan:
+    """The new plan if all of it is finite, else the old one."""
+    finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(new)]))
+    return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
 
 
 class Trajectory(eqx.Module):
@@ -95,7 +146,7 @@ def simulate(
 ) -> Trajectory:
     """Run a controller in closed loop for `steps` steps, as one scan.
 
-    `controller` has `init(x0)` and `step(state, x, t) -> u, state, info`. The plant is `dynamics(x, u, t)`, by default
+    `controller` has `init(x0, t0=...)` and `step(state, x, t) -> u, state, info`. The plant is `dynamics(x, u, t)`, by default
     the controller's own model; `dt` is the time between steps, by default the problem's.
     """
     require(steps >= 1, f"steps is {steps}; pass at least 1")
@@ -110,5 +161,6 @@ def simulate(
         new = jnp.asarray(plant(x, u, t), x.dtype)
         return (new, state), (new, u, info)
 
-    _, (states, controls, info) = jax.lax.scan(step, (x0, controller.init(x0)), times)
+    start = controller.init(x0, t0=t0)
+    _, (states, controls, info) = jax.lax.scan(step, (x0, start), times)
     return Trajectory(jnp.concatenate([x0[None], states]), controls, times, info)
