@@ -80,7 +80,7 @@ def fit(
 ) -> Any:
     """Train until `epochs` epochs are done, from wherever `state` stands; returns the last state.
 
-    An epoch is one jitted scan over its updates, compiled once. Metrics of an epoch are the means over its updates;
+    An epoch is one jitted scan over its updates, compiled once; a learner with `host = True` runs step by step instead. Metrics of an epoch are the means over its updates;
     every `evaluate_every` epochs, and after the last, those of `learner.evaluate` join them. The state after a given
     epoch does not depend on where training was resumed.
     """
@@ -103,6 +103,9 @@ def fit(
 
 
 def _compiled(learner: Learner):
+    if getattr(learner, "host", False):
+        return _host_epoch(learner), learner.evaluate
+
     @eqx.filter_jit
     def run_epoch(state):
         dynamic, static = eqx.partition(state, eqx.is_array)
@@ -115,3 +118,16 @@ def _compiled(learner: Learner):
         return eqx.combine(dynamic, static), jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
 
     return run_epoch, eqx.filter_jit(learner.evaluate)
+
+
+def _host_epoch(learner: Learner):
+    """An epoch of a learner whose step runs several programs, such as rollouts beside updates."""
+
+    def run_epoch(state):
+        rows = []
+        for _ in range(learner.steps_per_epoch):
+            state, metrics = learner.step(state)
+            rows.append({name: np.asarray(value) for name, value in metrics.items()})
+        return state, {name: np.mean([row[name] for row in rows], axis=0) for name in rows[0]}
+
+    return run_epoch

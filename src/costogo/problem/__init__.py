@@ -17,7 +17,7 @@ from costogo.problem.costs import (
     TrackingCost,
 )
 from costogo.problem.dynamics import Discretised, DiscretisedCost, SimulatorDynamics, discretise
-from costogo.problem.expansion import expand, linearise, with_dynamics_curvature
+from costogo.problem.expansion import expand, linearise, value_and_jacobians, with_dynamics_curvature
 from costogo.problem.problem import OptimalControlProblem
 from costogo.problem.rollout import AffineFeedback, defects, open_loop, rollout, total_cost
 from costogo.problem.slew_rate import with_slew_rate
@@ -46,6 +46,7 @@ __all__ = [
     "open_loop",
     "rollout",
     "total_cost",
+    "value_and_jacobians",
     "with_barrier",
     "with_dynamics_curvature",
     "with_slew_rate",

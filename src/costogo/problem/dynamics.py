@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
@@ -47,11 +49,17 @@ def _midpoint(f: Callable, x: Array, u: Array, t: Array, dt: ArrayLike) -> Array
 
 
 def _rk4(f: Callable, x: Array, u: Array, t: Array, dt: ArrayLike) -> Array:
-    k1 = f(x, u, t)
-    k2 = f(x + 0.5 * dt * k1, u, t + 0.5 * dt)
-    k3 = f(x + 0.5 * dt * k2, u, t + 0.5 * dt)
-    k4 = f(x + dt * k3, u, t + dt)
-    return x + dt / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
+    # A loop over the stages: written out, the dynamics and their derivatives are compiled four times over.
+    def stage(carry, weights):
+        slope, total = carry
+        ahead, share = weights
+        slope = f(x + ahead * dt * slope, u, t + ahead * dt)
+        return (slope, total + share * slope), None
+
+    zero = jnp.zeros_like(x)
+    ahead, share = jnp.array([0.0, 0.5, 0.5, 1.0], x.dtype), jnp.array([1.0, 2.0, 2.0, 1.0], x.dtype) / 6.0
+    (_, total), _ = jax.lax.scan(stage, (zero, zero), (ahead, share))
+    return x + dt * total
 
 
 METHODS = {"euler": _euler, "semi_implicit_euler": _semi_implicit_euler, "midpoint": _midpoint, "rk4": _rk4}
@@ -68,9 +76,9 @@ class Discretised(eqx.Module):
     def __call__(self, x: Array, u: Array, t: Array) -> Array:
         """Next state."""
         step, h = METHODS[self.method], self.dt / self.substeps
-        for i in range(self.substeps):
-            x = step(self.f, x, u, t + i * h, h)
-        return x
+        if self.substeps == 1:
+            return step(self.f, x, u, t, h)
+        return jax.lax.fori_loop(0, self.substeps, lambda i, x: step(self.f, x, u, t + i * h, h), x)
 
 
 def discretise(f: Callable, dt: ArrayLike, method: str = "rk4", substeps: int = 1) -> Discretised:

@@ -3,6 +3,12 @@
 from costogo.solvers.adjoint import ImplicitAdjoint, UnrolledAdjoint, adjoint_system
 from costogo.solvers.api import solve
 from costogo.solvers.box_ddp import BoxDDP
+from costogo.solvers.hamiltonian import (
+    HamiltonianExpansion,
+    HamiltonianSample,
+    expand_hamiltonian,
+    hamiltonian_sample,
+)
 from costogo.solvers.hoist import hoist
 from costogo.solvers.slq import SLQ
 from costogo.solvers.solution import Multipliers, QuadraticValue, Solution, SolveStats
@@ -10,6 +16,8 @@ from costogo.solvers.solution import Multipliers, QuadraticValue, Solution, Solv
 __all__ = [
     "SLQ",
     "BoxDDP",
+    "HamiltonianExpansion",
+    "HamiltonianSample",
     "ImplicitAdjoint",
     "Multipliers",
     "QuadraticValue",
@@ -17,6 +25,8 @@ __all__ = [
     "SolveStats",
     "UnrolledAdjoint",
     "adjoint_system",
+    "expand_hamiltonian",
+    "hamiltonian_sample",
     "hoist",
     "solve",
 ]

@@ -1,0 +1,1 @@
+"""Legged robots: gaits, contact constraints, kinodynamic models."""
