@@ -1,0 +1,40 @@
+"""Full-physics simulation of a quadruped in MuJoCo, and the whole-body controller that tracks plans on it."""
+
+from costogo.core.errors import MissingExtraError
+
+try:
+    import daqp  # noqa: F401
+    import mujoco  # noqa: F401
+except ImportError as error:
+    raise MissingExtraError("simulating robots needs mujoco and daqp: pip install 'costogo[sim]'") from error
+
+from costogo.sim.anymal import LEGS, MASS, anymal_model, anymal_xml, standing_state
+from costogo.sim.estimation import Estimate, EstimateNoise
+from costogo.sim.kinematics import RobotModel, from_mujoco, to_mujoco
+from costogo.sim.quadruped import Push, QuadrupedSimulation, SimulationOptions
+from costogo.sim.rendering import render_states
+from costogo.sim.tracking import Record, track
+from costogo.sim.whole_body import Command, Reference, TrackingGains, WholeBodyController
+
+__all__ = [
+    "LEGS",
+    "MASS",
+    "Command",
+    "Estimate",
+    "EstimateNoise",
+    "Push",
+    "QuadrupedSimulation",
+    "Record",
+    "Reference",
+    "RobotModel",
+    "SimulationOptions",
+    "TrackingGains",
+    "WholeBodyController",
+    "anymal_model",
+    "anymal_xml",
+    "from_mujoco",
+    "render_states",
+    "standing_state",
+    "to_mujoco",
+    "track",
+]
