@@ -50,10 +50,13 @@ class RelaxedBarrier(eqx.Module):
 
 
 def equality_rows(problem: OptimalControlProblem, states: Array, controls: Array, ts: Array) -> EqualityRows:
-    """Values `e = g(x, u, t)`, Jacobians and masks at the N knots: the rows `e + C dx + D du = 0`."""
+    """Values `e = g(x, u, t)`, Jacobians and masks at the N knots: the rows `e + C dx + D du = 0`, zero where masked out."""
     require(problem.equality is not None, "the problem has no equality constraints; pass equality=g")
     e, C, D = value_and_jacobians(problem.equality, states[:-1], controls, ts[:-1])
-    return EqualityRows(C=C, D=D, e=e, mask=_mask(problem.equality_mask, ts[:-1], e.shape))
+    mask = _mask(problem.equality_mask, ts[:-1], e.shape)
+    # A row that does not hold may be undefined there.
+    C, D = (jnp.where(mask[..., None], J, 0.0) for J in (C, D))
+    return EqualityRows(C=C, D=D, e=jnp.where(mask, e, 0.0), mask=mask)
 
 
 def equality_values(

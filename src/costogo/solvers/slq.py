@@ -64,7 +64,7 @@ class SLQ(eqx.Module):
     under it with step sizes `line_search_decay**i`. The merit is `J + rho sqrt(sum_k dt |g_k|^2)`; the largest step
     size that lets it fall by 1e-4 of what the model predicts is taken. `rho` starts at `penalty` and doubles while the
     squared violation misses a target: `rho^-0.1`, divided by `rho^0.9` when met and by `rho^0.1` when not, never
-    below 5e-3.
+    below 5e-3. Where that is too little for the step to be one of descent, it is raised at once.
 
     A start may be infeasible: with `solve(..., states=...)` the trajectory need not follow the dynamics. Its gaps enter
     the first sweep, and the first step is accepted whatever its merit, if it is finite.
@@ -166,13 +166,17 @@ class SLQ(eqx.Module):
             )
             return self._candidate(problem, ts, *rollout(problem.dynamics, at.states[0], law, ts[:-1]))
 
-        slope = sweep.decrease[0] - jnp.where(gapless, state.penalty * at.violation, 0.0)
+        # The step must be one of descent: the penalty outweighs what the cost pays for the constraints.
+        paid = sweep.decrease[0] / jnp.where(at.violation > 0, at.violation, 1.0)
+        needed = jnp.where(gapless & (at.violation > 0), jnp.clip(2.0 * paid, 0.0, PENALTY_MAX), 0.0)
+        penalty = jnp.maximum(state.penalty, jnp.where(swept, needed, 0.0))
+        slope = sweep.decrease[0] - jnp.where(gapless, penalty * at.violation, 0.0)
         rule = LineSearch(self.line_search_decay, self.line_search_trials, self.line_search_block)
-        moved, _, accepted = search(advance, at, rule, SUFFICIENT_DECREASE * jnp.minimum(slope, 0.0), state.penalty)
+        moved, _, accepted = search(advance, at, rule, SUFFICIENT_DECREASE * jnp.minimum(slope, 0.0), penalty)
         accepted &= swept
         moved = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), moved, at)
         regularisation, growth = schedule(state.regularisation, state.growth, accepted)
-        penalty, target = _penalty(state.penalty, state.target, moved.violation, accepted)
+        penalty, target = _penalty(penalty, state.target, moved.violation)
         return IterationState(
             at=moved,
             about=at,
@@ -228,9 +232,9 @@ def _norm(problem: OptimalControlProblem, values: Array) -> Array:
     return jnp.sqrt(problem.dt * jnp.sum(values**2))
 
 
-def _penalty(penalty: Array, target: Array, violation: Array, accepted: Array) -> tuple[Array, Array]:
-    """Penalty and target of the squared violation after an accepted step (spec mpc_net 4.6)."""
+def _penalty(penalty: Array, target: Array, violation: Array) -> tuple[Array, Array]:
+    """Penalty and target of the squared violation after an iteration (spec mpc_net 4.6)."""
     met = violation**2 < target
     new_penalty = jnp.where(met, penalty, jnp.minimum(2.0 * penalty, PENALTY_MAX))
     new_target = jnp.maximum(target / jnp.where(met, penalty**0.9, new_penalty**0.1), VIOLATION_FLOOR)
-    return jnp.where(accepted, new_penalty, penalty), jnp.where(accepted, new_target, target)
+    return new_penalty, new_target
