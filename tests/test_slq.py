@@ -194,7 +194,8 @@ def test_nonlinear_problem_converges_to_a_constrained_optimum(car):
     ts = problem.times(0.0, float)
     assert car.status == Status.CONVERGED
     assert np.abs(equality_values(problem, car.states[:-1], car.controls, ts[:-1])).max() < 1e-7
-    assert inequality_values(problem, car.states[:-1], car.controls, ts[:-1]).min() > 0
+    # A relaxed barrier gives way a little.
+    assert -0.05 < inequality_values(problem, car.states[:-1], car.controls, ts[:-1]).min() < 0.05
 
     def states(u):
         return ctg.problem.open_loop(problem, CAR, u.reshape(25, 2))
@@ -226,15 +227,17 @@ def test_infeasible_start_reaches_the_same_solution(car):
 
 
 def test_merit_falls_and_few_iterations_help(car):
-    """One more iteration never raises the merit at a fixed penalty; after ten the answer is close."""
+    """One more iteration never raises the merit at a fixed penalty; after thirty the answer is close."""
     merits = []
-    for n in range(1, 11):
-        solver = ctg.SLQ(barrier=SOLVER.barrier, max_iterations=n, penalty=1e5)
+    for n in (1, 2, 3, 4, 5, 10, 30):
+        solver = ctg.SLQ(barrier=SOLVER.barrier, max_iterations=n)
         run = ctg.solve(unicycle(), CAR, solver=solver)
-        assert run.status in (Status.MAX_ITERATIONS, Status.CONVERGED)
-        merits.append(float(run.cost + 1e5 * run.stats.violation))
-    assert np.all(np.diff(merits) <= 1e-6 * np.abs(merits[0]))
+        assert run.status == Status.MAX_ITERATIONS
+        assert run.stats.penalty == 20.0
+        merits.append(float(run.cost + 20.0 * run.stats.violation))
+    assert np.all(np.diff(merits) <= 0)
     assert abs(run.cost - car.cost) < 1e-3
+    assert run.stats.violation < 1e-6
 
 
 def test_value_and_multipliers_belong_to_the_trajectory_returned():
