@@ -136,11 +136,15 @@ class MPCNet(eqx.Module):
     def terms(self) -> list[str]:
         """Names of the terms of the Hamiltonian, in the order of `worst_term`."""
         problem = self.task.controller.problem
+        x, t = jax.eval_shape(self.task.start, jax.random.PRNGKey(0))
+        u = jax.ShapeDtypeStruct((problem.nu,), x.dtype)
         names = ["cost", "dynamics"]
         for kind in ("equality", "inequality"):
             function = getattr(problem, kind)
             if function is not None:
-                names += function.names() if hasattr(function, "names") else [f"{kind} constraints"]
+                names += function.names() if hasattr(function, "names") else [
+                    f"{kind} {i}" for i in range(jax.eval_shape(function, x, u, t).shape[0])
+                ]
         return names
 
     def explain(self, metrics: dict[str, Any]) -> str:
