@@ -117,7 +117,9 @@ def test_warm_start_between_knots():
     np.testing.assert_array_equal(later.gains[5:], np.zeros((3, 1, 2)))
     x = moved.states[0] + 0.01
     u = moved.follow(loop.problem, x)[0]
-    np.testing.assert_allclose(u, np.clip(moved.controls[0] + moved.gains[0] @ (x - moved.states[0]), -2, 2), atol=1e-12)
+    np.testing.assert_allclose(
+        u, np.clip(moved.controls[0] + moved.gains[0] @ (x - moved.states[0]), -2, 2), atol=1e-12
+    )
 
 
 def test_warm_start_takes_the_interval_of_its_mode():

@@ -45,7 +45,8 @@ def linear():
 
 
 def test_barrier_joins_with_two_derivatives():
-    """Check 1: value, slope and curvature agree at delta; a logarithm beyond; finite everywhere, with its derivatives."""
+    """Check 1: value, slope and curvature agree at delta; a logarithm beyond; finite everywhere, with its
+    derivatives."""
     barrier = RelaxedBarrier(weight=0.7, delta=0.3)
     slope, curvature = jax.grad(lambda h: barrier(h)), jax.grad(jax.grad(lambda h: barrier(h)))
     for function in (barrier, slope, curvature):
@@ -96,7 +97,8 @@ def samples(solution, k, n=100, seed=1):
 
 
 def test_policy_is_stationary_and_feasible_everywhere(linear):
-    """Checks 2 and 4: for any state, the policy satisfies the active rows and minimises the Hamiltonian, forms A and B."""
+    """Checks 2 and 4: for any state, the policy satisfies the active rows and minimises the Hamiltonian, forms A and
+    B."""
     problem, _, solution = linear
     for k in (0, 4, 8, N - 1):
         t = problem.times(0.0, float)[k]
@@ -144,8 +146,10 @@ def test_the_costate_at_the_current_state_would_be_wrong(linear):
     problem, R, solution = linear
     sample = hamiltonian_sample(problem, solution, solution.states[3], 3)
     wrong = jax.grad(
-        lambda u: sample.value(problem, RelaxedBarrier(), u)
-        + (solution.value.gradient[3] - sample.costate) @ problem.dynamics(sample.state, u, sample.time) / DT
+        lambda u: (
+            sample.value(problem, RelaxedBarrier(), u)
+            + (solution.value.gradient[3] - sample.costate) @ problem.dynamics(sample.state, u, sample.time) / DT
+        )
     )(sample.control)
     assert np.abs(np.linalg.solve(R, wrong)).max() > 0.1
 
@@ -162,14 +166,14 @@ def test_value_gradient_by_finite_differences(linear):
 
 def unicycle(barrier=None, **given):
     """Nonlinear: a car that must keep its speed, and its turning within a soft limit."""
-    options = dict(
-        horizon=25,
-        nu=2,
-        dt=0.1,
-        equality=lambda x, u, t: jnp.array([x[3] * jnp.cos(x[2]) - 0.5 + 0.3 * u[0]]),
-        equality_mask=lambda t: jnp.array([t < 1.05]),
-        inequality=lambda x, u, t: jnp.array([1.0 - u[1], u[1] + 1.0]),
-    )
+    options = {
+        "horizon": 25,
+        "nu": 2,
+        "dt": 0.1,
+        "equality": lambda x, u, t: jnp.array([x[3] * jnp.cos(x[2]) - 0.5 + 0.3 * u[0]]),
+        "equality_mask": lambda t: jnp.array([t < 1.05]),
+        "inequality": lambda x, u, t: jnp.array([1.0 - u[1], u[1] + 1.0]),
+    }
     options.update(given)
     return ctg.OptimalControlProblem(
         ctg.discretise(lambda x, u, t: jnp.array([x[3] * jnp.cos(x[2]), x[3] * jnp.sin(x[2]), u[1], u[0]]), 0.1),
@@ -275,6 +279,7 @@ def test_masked_rows_do_not_act():
 
 def test_batches_flag_the_lane_that_fails():
     """A NaN start and dependent rows are statuses of their own lanes; the others keep their answers."""
+
     def solve(x, scale):
         twice = unicycle(
             equality=lambda x, u, t: jnp.array([u[0] - 0.1, scale * (u[0] - 0.1) + (1.0 - scale) * u[1]]),

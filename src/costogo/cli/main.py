@@ -13,6 +13,7 @@ from costogo.core.errors import CostogoError, MissingExtraError, known
 COMMANDS = {
     "solve": ("costogo.cli.solve:Solve", "solve one optimal control problem; plot, CSV, video"),
     "train diff_mpc": ("costogo.cli.train:TrainDiffMPC", "learn the cost or the model of an MPC from an expert"),
+    "train mpc_net": ("costogo.cli.train_mpc_net:TrainMPCNet", "distil an MPC into a network"),
     "evaluate": ("costogo.cli.train:Evaluate", "metrics of a trained run"),
     "reproduce": ("costogo.cli.experiments:Reproduce", "a paper's figure: CSV, plot, claims with verdicts"),
     "render": ("costogo.cli.render:Render", "video of a system under MPC, or of what a run has learned"),
@@ -23,6 +24,7 @@ EXAMPLES = """
   costogo demo
   costogo solve --system cartpole --horizon 40 --seed 3 --video
   costogo train diff_mpc --system pendulum --mode mpc.dx --epochs 200
+  costogo train mpc_net --system anymal --gait trot
   costogo evaluate runs/diff_mpc-pendulum-mpc.dx
   costogo reproduce diff_mpc/x2 --quick
 """

@@ -1,5 +1,6 @@
 """Run folders: config, manifest, metrics, checkpoints, figures and report of one run, in one place."""
 
+import csv
 import json
 import os
 import platform
@@ -165,3 +166,9 @@ def _commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """Rows of a metrics file; cells of an epoch that was not evaluated are left out."""
+    with path.open(newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]

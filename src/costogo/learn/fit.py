@@ -80,9 +80,9 @@ def fit(
 ) -> Any:
     """Train until `epochs` epochs are done, from wherever `state` stands; returns the last state.
 
-    An epoch is one jitted scan over its updates, compiled once; a learner with `host = True` runs step by step instead. Metrics of an epoch are the means over its updates;
-    every `evaluate_every` epochs, and after the last, those of `learner.evaluate` join them. The state after a given
-    epoch does not depend on where training was resumed.
+    An epoch is one jitted scan over its updates, compiled once; a learner with `host = True` runs step by step instead.
+    Metrics of an epoch are the means over its updates; every `evaluate_every` epochs, and after the last, those of
+    `learner.evaluate` join them. The state after a given epoch does not depend on where training was resumed.
     """
     require(epochs >= 0, f"epochs is {epochs}; pass 0 or more")
     require(evaluate_every >= 1, f"evaluate_every is {evaluate_every}; pass at least 1")

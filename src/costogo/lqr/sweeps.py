@@ -113,10 +113,10 @@ def backward(
         V = Qxx + K'Qux + Qux'K + K'Quu K,  v = qx + K'(qu + Quu k) + Qux'k
 
     `limits` masks or bounds the controls, `equality` adds rows with 0/1 masks and affine multipliers; both together are
-    allowed with a mask. A row that depends on the others at its knot is a failure. `skip` marks problems whose result nobody reads: an implementation may leave them out, with
-    zeros for results. `status` is `INDEFINITE` where some `Quu` is not positive definite or a row is dependent,
-    `NOT_FINITE` for NaN or infinity, else `CONVERGED`; the other problems of the batch are not affected, and the results of a problem that
-    failed mean nothing.
+    allowed with a mask. A row that depends on the others at its knot is a failure. `skip` marks problems whose result
+    nobody reads: an implementation may leave them out, with zeros for results. `status` is `INDEFINITE` where some
+    `Quu` is not positive definite or a row is dependent, `NOT_FINITE` for NaN or infinity, else `CONVERGED`; the other
+    problems of the batch are not affected, and the results of a problem that failed mean nothing.
     """
     return _backward(model, limits, equality, _per_problem(model, regularisation), skip)
 
@@ -166,11 +166,12 @@ def interior_point(
     """Minimise the LQ model subject to `lower <= u <= upper` and linear inequalities (convex; infinite bounds allowed).
 
     Mehrotra's predictor-corrector with slacks. With `h(w) = Gw + e >= 0`, slack s, multiplier z, each iteration is one
-    unconstrained Riccati sweep of the model with `G' diag(z/s) G` added to the Hessian and `G'(z/s e - z - c/s)` to
-    the gradient, where `c = sigma mu - (ds dz)_affine`; the corrector repeats the linear half only. The dynamics hold
-    at every iterate. Without general rows, a primal-dual active-set iteration on the masked sweep then makes the answer
-    exact (multiplier signs and bounds are verified). An infinite `e` is a row that is not there. `CONVERGED` means: verified active set, or, with general rows,
-    complementarity and residual below the precision's limit. `INFEASIBLE`: bounds cross or the residual does not fall.
+    unconstrained Riccati sweep of the model with `G' diag(z/s) G` added to the Hessian and `G'(z/s e - z - c/s)` to the
+    gradient, where `c = sigma mu - (ds dz)_affine`; the corrector repeats the linear half only. The dynamics hold at
+    every iterate. Without general rows, a primal-dual active-set iteration on the masked sweep then makes the answer
+    exact (multiplier signs and bounds are verified). An infinite `e` is a row that is not there. `CONVERGED` means:
+    verified active set, or, with general rows, complementarity and residual below the precision's limit. `INFEASIBLE`:
+    bounds cross or the residual does not fall.
 
     `guess` says where controls are expected: -1 at the lower, 1 at the upper bound, 0 between. A right guess saves the
     interior point, a wrong one costs a few sweeps; the solution is the same, and the pure-JAX path does not look at it.

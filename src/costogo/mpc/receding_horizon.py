@@ -34,8 +34,8 @@ class StepInfo(eqx.Module):
 class RecedingHorizon(eqx.Module):
     """Receding-horizon controller.
 
-    At each step the problem is solved from the measured state and time, starting from the last plan: interpolated at the
-    new knots (steps and knots need not coincide), followed with its feedback from the measured state, and continued
+    At each step the problem is solved from the measured state and time, starting from the last plan: interpolated at
+    the new knots (steps and knots need not coincide), followed with its feedback from the measured state, and continued
     where it ends. The first control is applied. `iterations=None` solves to convergence; `iterations=n` takes at most n
     iterations per step (n=1: real-time iteration), and then `MAX_ITERATIONS` is the normal status.
 
@@ -146,8 +146,8 @@ def simulate(
 ) -> Trajectory:
     """Run a controller in closed loop for `steps` steps, as one scan.
 
-    `controller` has `init(x0, t0=...)` and `step(state, x, t) -> u, state, info`. The plant is `dynamics(x, u, t)`, by default
-    the controller's own model; `dt` is the time between steps, by default the problem's.
+    `controller` has `init(x0, t0=...)` and `step(state, x, t) -> u, state, info`. The plant is `dynamics(x, u, t)`, by
+    default the controller's own model; `dt` is the time between steps, by default the problem's.
     """
     require(steps >= 1, f"steps is {steps}; pass at least 1")
     plant = controller.problem.dynamics if dynamics is None else dynamics

@@ -65,14 +65,14 @@ class MixtureOfExperts(eqx.Module):
         require(len(latent) >= 1 and min(latent) >= 1, f"latent is {latent}; pass the sizes of at least one layer")
         require(bool(np.all(np.asarray(input_std) > 0)), f"input_std is {input_std}; pass positive numbers")
         keys = jax.random.split(key, len(latent) + 2)
-        sizes = (no, *latent)
+        sizes = [no, *latent]
         mean, std = jnp.asarray(input_mean), jnp.asarray(input_std)
         self.normalise = Affine(no, -mean / std, 1.0 / std, dtype)
         self.layers = tuple(
             eqx.nn.Linear(a, b, key=k, dtype=dtype) for a, b, k in zip(sizes[:-1], latent, keys, strict=False)
         )
-        self.experts = eqx.nn.Linear(latent[-1], experts * nu, key=keys[-2], dtype=dtype)
-        self.gate = eqx.nn.Linear(latent[-1], experts, key=keys[-1], dtype=dtype)
+        self.experts = eqx.nn.Linear(sizes[-1], experts * nu, key=keys[-2], dtype=dtype)
+        self.gate = eqx.nn.Linear(sizes[-1], experts, key=keys[-1], dtype=dtype)
         self.output = Affine(nu, output_offset, output_scale, dtype)
         self.gating = gating
 

@@ -41,7 +41,8 @@ class RelaxedBarrier(eqx.Module):
         return mu * jnp.where(far, logarithm, quadratic)
 
     def derivatives(self, h: Array) -> tuple[Array, Array]:
-        """First and second derivative, elementwise: `-mu / h, mu / h^2`, or `mu (h - 2 delta) / delta^2, mu / delta^2`."""
+        """First and second derivative, elementwise: `-mu / h, mu / h^2`, or `mu (h - 2 delta) / delta^2, mu /
+        delta^2`."""
         mu, delta = self.weight, self.delta
         far = h > delta
         safe = jnp.where(far, h, delta)
@@ -50,7 +51,8 @@ class RelaxedBarrier(eqx.Module):
 
 
 def equality_rows(problem: OptimalControlProblem, states: Array, controls: Array, ts: Array) -> EqualityRows:
-    """Values `e = g(x, u, t)`, Jacobians and masks at the N knots: the rows `e + C dx + D du = 0`, zero where masked out."""
+    """Values `e = g(x, u, t)`, Jacobians and masks at the N knots: the rows `e + C dx + D du = 0`, zero where masked
+    out."""
     require(problem.equality is not None, "the problem has no equality constraints; pass equality=g")
     e, C, D = value_and_jacobians(problem.equality, states[:-1], controls, ts[:-1])
     mask = _mask(problem.equality_mask, ts[:-1], e.shape)
@@ -91,12 +93,15 @@ def barrier_cost(
 def with_barrier(
     problem: OptimalControlProblem, barrier: RelaxedBarrier, model: LQModel, states: Array, controls: Array, ts: Array
 ) -> LQModel:
-    """Add the barrier to an expansion, with the Gauss-Newton Hessian `b'' grad h grad h'`, which is never indefinite."""
+    """Add the barrier to an expansion, with the Gauss-Newton Hessian `b'' grad h grad h'`, which is never
+    indefinite."""
     if problem.inequality is None:
         return model
     h, E, F = value_and_jacobians(problem.inequality, states[:-1], controls, ts[:-1])
     mask = _mask(problem.inequality_mask, ts[:-1], h.shape)
-    first, second = (problem.dt * jnp.where(mask, b, 0.0) for b in barrier.derivatives(jnp.where(mask, h, barrier.delta)))
+    first, second = (
+        problem.dt * jnp.where(mask, b, 0.0) for b in barrier.derivatives(jnp.where(mask, h, barrier.delta))
+    )
     E, F = (jnp.where(mask[..., None], J, 0.0) for J in (E, F))
     return LQModel(
         A=model.A,

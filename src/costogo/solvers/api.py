@@ -105,7 +105,9 @@ def _checked(problem, x0, controls, t0, solver, adjoint) -> tuple[Array, Array, 
 def _checked_states(problem: OptimalControlProblem, x0: Array, states: Any, solver: Any) -> Array | None:
     if states is None:
         return None
-    require(not solver.differentiable, f"{type(solver).__name__} starts from controls alone; leave out states, or use SLQ")
+    require(
+        not solver.differentiable, f"{type(solver).__name__} starts from controls alone; leave out states, or use SLQ"
+    )
     states = as_floating("states", states).astype(x0.dtype)
     shape = (problem.horizon + 1, x0.size)
     require_shape("states", states.shape, shape, "pass one state for each knot, (N+1, nx), or None")

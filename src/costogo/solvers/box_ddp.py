@@ -264,7 +264,9 @@ class BoxDDP(eqx.Module):
             defect=gap,
             status=final.status,
             iterations=final.iteration,
-            stats=SolveStats(final.stationarity, final.regularisation, final.rejected, jnp.zeros_like(cost), jnp.zeros_like(cost)),
+            stats=SolveStats(
+                final.stationarity, final.regularisation, final.rejected, jnp.zeros_like(cost), jnp.zeros_like(cost)
+            ),
         )
 
 

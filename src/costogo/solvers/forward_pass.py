@@ -74,9 +74,10 @@ def search(
 ) -> tuple[Candidate, Array, Array]:
     """Accept the largest step size whose merit `cost + penalty violation` falls by enough.
 
-    `advance` maps a step size to a trajectory. `sufficient` is the required change of merit per unit of step size (negative). Rounding of the merit is forgiven,
-    so that a converged trajectory is not rejected for its last digit. NaN is never accepted. Returns the trajectory
-    (the old one if none is acceptable), the step size (then zero) and whether one was.
+    `advance` maps a step size to a trajectory. `sufficient` is the required change of merit per unit of step size
+    (negative). Rounding of the merit is forgiven, so that a converged trajectory is not rejected for its last digit.
+    NaN is never accepted. Returns the trajectory (the old one if none is acceptable), the step size (then zero) and
+    whether one was.
     """
     old = at.cost + penalty * at.violation
     rounding = 20.0 * jnp.finfo(old.dtype).eps * (1.0 + jnp.abs(old))

@@ -69,12 +69,16 @@ class HamiltonianSample(eqx.Module):
 
 
 def hamiltonian_sample(
-    problem: OptimalControlProblem, solution: Solution, x: Float[Array, " nx"], k: Int[Array, ""] | int = 0, t0: Array | float = 0.0
+    problem: OptimalControlProblem,
+    solution: Solution,
+    x: Float[Array, " nx"],
+    k: Int[Array, ""] | int = 0,
+    t0: Array | float = 0.0,
 ) -> HamiltonianSample:
     """Costate and multipliers at state `x` and knot `k`, from the quadratic cost-to-go of a solution from `t0`.
 
-    The policy is `u = controls[k] + gains[k] (x - states[k])`. For `x` near `states[k]`: within the spread of samples the
-    cost-to-go must be close to quadratic.
+    The policy is `u = controls[k] + gains[k] (x - states[k])`. For `x` near `states[k]`: within the spread of samples
+    the cost-to-go must be close to quadratic.
     """
     dx = x - solution.states[k]
     control = solution.controls[k] + solution.gains[k] @ dx
@@ -90,8 +94,8 @@ def expand_hamiltonian(
 ) -> HamiltonianExpansion:
     """Second-order expansion about the policy's control.
 
-    The Hessian is that of the cost and the Gauss-Newton one of the barrier, so that it is positive definite; curvature of
-    dynamics and constraints is left out (they are affine in the control where the method is sound).
+    The Hessian is that of the cost and the Gauss-Newton one of the barrier, so that it is positive definite; curvature
+    of dynamics and constraints is left out (they are affine in the control where the method is sound).
     """
     x, u, t, dt = sample.state, sample.control, sample.time, problem.dt
     gradient, push = jax.linearize(jax.grad(lambda u: jnp.asarray(problem.stage_cost(x, u, t), x.dtype)), u)

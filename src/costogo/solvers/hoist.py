@@ -54,7 +54,9 @@ def _replace(problem: OptimalControlProblem, name: str, function: Hoisted) -> Op
     return eqx.tree_at(lambda p: getattr(p, name), problem, function, is_leaf=lambda leaf: leaf is old)
 
 
-def _trace(name: str, function: Callable, arguments: tuple, shape: tuple | None, dtype: Any, names: str = "xut") -> Hoisted:
+def _trace(
+    name: str, function: Callable, arguments: tuple, shape: tuple | None, dtype: Any, names: str = "xut"
+) -> Hoisted:
     described = ", ".join(f"{n}{tuple(a.shape)}" for n, a in zip(names, arguments, strict=False))
     try:
         closed, out = jax.make_jaxpr(lambda *args: _cast(function(*args), dtype), return_shape=True)(*arguments)

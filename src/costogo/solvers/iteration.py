@@ -38,6 +38,7 @@ def cost_to_go(problem: OptimalControlProblem, at: Candidate, ts: Array) -> Arra
 
 def empty_sweep(N: int, nx: int, nu: int, ng: int, dtype) -> Sweep:
     """A sweep of zeros, with which an iteration starts."""
+
     def zeros(*shape):
         return jnp.zeros(shape, dtype)
 

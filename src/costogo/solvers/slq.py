@@ -73,8 +73,8 @@ class SLQ(eqx.Module):
     `max_iterations=1` from a good start this is the real-time iteration; the status is then `MAX_ITERATIONS`. A knot
     whose active rows depend on each other ends in `INDEFINITE`. Solutions have no derivative.
 
-    Deviations from the spec: decrease is measured against the predicted one, not against `|k|^2`; a failed sweep or line
-    search is repeated with more regularisation; the Hessian of the barrier is Gauss-Newton.
+    Deviations from the spec: decrease is measured against the predicted one, not against `|k|^2`; a failed sweep or
+    line search is repeated with more regularisation; the Hessian of the barrier is Gauss-Newton.
     """
 
     max_iterations: int = eqx.field(static=True, default=100)
@@ -113,9 +113,7 @@ class SLQ(eqx.Module):
         """Iterate until every test is met; one problem, unbatched."""
         ts = problem.times(t0, x0.dtype)
         first = self._start(problem, ts, x0, controls, states)
-        final = jax.lax.while_loop(
-            lambda s: s.status == Status.RUNNING, lambda s: self._iterate(problem, ts, s), first
-        )
+        final = jax.lax.while_loop(lambda s: s.status == Status.RUNNING, lambda s: self._iterate(problem, ts, s), first)
         return self._finish(problem, ts, final)
 
     def _start(self, problem: OptimalControlProblem, ts, x0, controls, states) -> IterationState:

@@ -19,13 +19,13 @@ GRAVITY = 9.81
 class Ballbot(eqx.Module):
     """Ballbot in full 3-D (spec mpc_net 8.7, T3), from its Lagrangian.
 
-    Coordinates `q = (x, y, yaw, pitch, roll)`: centre of the ball (m) and attitude of the body (rad), `R = Rz Ry Rx`; state
-    (10): `q` and its rates. Control (3): torques of the wheels (N m).
+    Coordinates `q = (x, y, yaw, pitch, roll)`: centre of the ball (m) and attitude of the body (rad), `R = Rz Ry Rx`;
+    state (10): `q` and its rates. Control (3): torques of the wheels (N m).
 
-    The ball rolls without slipping and does not turn about the vertical, so its angular velocity is
-    `(-yd, xd, 0) / ball_radius`. The wheels touch the ball `wheel_angle` from its top, 120 degrees apart, and turn at
-    `(ball_radius / wheel_radius) a_i . R'(omega_ball - omega_body)`, with `a_i` their axes in the body; they have no inertia
-    of their own. Masses kg, lengths m. `body_inertia` is about the centre of the ball (kg m2), and includes `m l^2`.
+    The ball rolls without slipping and does not turn about the vertical, so its angular velocity is `(-yd, xd, 0) /
+    ball_radius`. The wheels touch the ball `wheel_angle` from its top, 120 degrees apart, and turn at `(ball_radius /
+    wheel_radius) a_i . R'(omega_ball - omega_body)`, with `a_i` their axes in the body; they have no inertia of their
+    own. Masses kg, lengths m. `body_inertia` is about the centre of the ball (kg m2), and includes `m l^2`.
     """
 
     ball_mass: ArrayLike = 2.65
@@ -63,7 +63,7 @@ class Ballbot(eqx.Module):
         omega = rates @ qd[2:]
         # omega x (l e_z), then to the world.
         arm = self.body_height * (rotation[:, 0] * omega[1] - rotation[:, 1] * omega[0])
-        return jnp.concatenate([qd[:2], arm.at[:2].add(qd[:2]), omega])
+        return jnp.concatenate([qd[:2], arm + jnp.append(qd[:2], 0.0), omega])
 
     def _inertia(self) -> tuple[Array, Array]:
         """Inertia (8, 8) of `_velocities`, and that of the body about its centre of mass (3,)."""

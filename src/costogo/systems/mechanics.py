@@ -18,10 +18,11 @@ def acceleration(
     qd: Float[Array, " n"],
     force: Float[Array, " n"],
 ) -> Float[Array, " n"]:
-    """Solve Lagrange's equations for `qdd`, with the kinetic energy `T = 1/2 w' W w`, `w = velocities(q, qd) = J(q) qd`.
+    """Solve Lagrange's equations for `qdd`, with the kinetic energy `T = 1/2 w' W w`, `w = velocities(q, qd) = J(q)
+    qd`.
 
-    `w` collects the linear and angular velocities of all bodies, `W` their inertia in the frames in which they are given.
-    With `c(w)` the moments that come from turning frames (`omega x I omega`), the equations are
+    `w` collects the linear and angular velocities of all bodies, `W` their inertia in the frames in which they are
+    given. With `c(w)` the moments that come from turning frames (`omega x I omega`), the equations are
 
         J' (W (J qdd + dJ/dt qd) + c(w)) = Q - grad V,
 

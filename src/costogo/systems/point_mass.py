@@ -16,7 +16,8 @@ from costogo.problem import DiscretisedCost, OptimalControlProblem, QuadraticCos
 class PointMass(eqx.Module):
     """Point mass with a disc between start and goal (spec mpc_net 8.7, T2): it can pass on either side.
 
-    State (4): position (m), velocity (m/s); control (2): acceleration (m/s2). The goal is (2, 0), starts are around (-2, 0).
+    State (4): position (m), velocity (m/s); control (2): acceleration (m/s2). The goal is (2, 0), starts are around
+    (-2, 0).
     """
 
     radius: ArrayLike = 0.5
@@ -36,7 +37,8 @@ class PointMass(eqx.Module):
         return jnp.sqrt(jnp.sum(x[:2] ** 2) + 1e-9) - self.radius
 
     def problem(self, horizon: int = 20) -> OptimalControlProblem:
-        """Go to the goal and around the disc: `Q = diag(1, 1, .1, .1), R = 0.1 I` per second, and ten times Q at the end."""
+        """Go to the goal and around the disc: `Q = diag(1, 1, .1, .1), R = 0.1 I` per second, and ten times Q at the
+        end."""
         Q, goal = jnp.array([1.0, 1.0, 0.1, 0.1]), jnp.array([*self.goal, 0.0, 0.0])
         cost = QuadraticCost(Q=Q, R=jnp.full(2, 0.1), x_ref=goal)
         return OptimalControlProblem(

@@ -32,19 +32,19 @@ class MPCNetState(eqx.Module):
 class MPCNet(eqx.Module):
     """Guided by the Hamiltonian of a model-predictive teacher (spec mpc_net sections 6 and 7, Algorithm B).
 
-    A step is one round: `rollouts` closed loops of `steps` MPC calls under the mix `alpha u_mpc + (1 - alpha) u_student`,
-    and `updates` Adam steps on minibatches of the replay buffer. The two halves run at the same time on two threads: the
-    rollouts use the student as it was when the round began, and their samples are there for the next round. `init` fills
-    the buffer with one round of pure teacher (alpha = 1).
+    A step is one round: `rollouts` closed loops of `steps` MPC calls under the mix `alpha u_mpc + (1 - alpha)
+    u_student`, and `updates` Adam steps on minibatches of the replay buffer. The two halves run at the same time on two
+    threads: the rollouts use the student as it was when the round began, and their samples are there for the next
+    round. `init` fills the buffer with one round of pure teacher (alpha = 1).
 
-    `alpha` is "linear" (from one to zero over the first `anneal` of the `rounds`, then zero: the paper's algorithm with a tail
-    of pure student rollouts) or a fixed number. `loss` is one of `hamiltonian`, `blended_hamiltonian`, `cloning`,
-    `cloning_norm`; `violation_weight` adds half its multiple of the squared constraint violation to the Hamiltonian.
-    `policy` is the initial network, or a function of a key that draws one; anything with `propose(o) -> weights, controls`
-    and `__call__` will do.
+    `alpha` is "linear" (from one to zero over the first `anneal` of the `rounds`, then zero: the paper's algorithm with
+    a tail of pure student rollouts) or a fixed number. `loss` is one of `hamiltonian`, `blended_hamiltonian`,
+    `cloning`, `cloning_norm`; `violation_weight` adds half its multiple of the squared constraint violation to the
+    Hamiltonian. `policy` is the initial network, or a function of a key that draws one; anything with `propose(o) ->
+    weights, controls` and `__call__` will do.
 
-    Deviations from the paper: batch mean, not sum; quadratic expansion of the Hamiltonian in the buffer; rounds instead of
-    `mpcDecimation`; gradients whose global norm is above `clip` are scaled down.
+    Deviations from the paper: batch mean, not sum; quadratic expansion of the Hamiltonian in the buffer; rounds instead
+    of `mpcDecimation`; gradients whose global norm is above `clip` are scaled down.
     """
 
     task: Task
@@ -126,7 +126,8 @@ class MPCNet(eqx.Module):
         return _evaluate(self, state.policy) | _diagnose(self, state.policy, state.replay)
 
     def test(self, policy: Any, key: Array, *, starts: int, steps: int, noise: float = 0.0) -> dict[str, Array]:
-        """Scores of the student from random starts, one entry each; `noise` is the part of `spread` added to what it sees."""
+        """Scores of the student from random starts, one entry each; `noise` is the part of `spread` added to what it
+        sees."""
         return _test(self.task, policy, jax.random.split(key, starts), steps, jnp.asarray(noise))
 
     def test_teacher(self, key: Array, *, starts: int, steps: int) -> dict[str, Array]:
@@ -142,16 +143,18 @@ class MPCNet(eqx.Module):
         for kind in ("equality", "inequality"):
             function = getattr(problem, kind)
             if function is not None:
-                names += function.names() if hasattr(function, "names") else [
-                    f"{kind} {i}" for i in range(jax.eval_shape(function, x, u, t).shape[0])
-                ]
+                names += (
+                    function.names()
+                    if hasattr(function, "names")
+                    else [f"{kind} {i}" for i in range(jax.eval_shape(function, x, u, t).shape[0])]
+                )
         return names
 
     def explain(self, metrics: dict[str, Any]) -> str:
         """One sentence on the worst sample of the last evaluation: how much, when, and which term is to blame."""
         term = self.terms()[min(int(metrics["worst_term"]), len(self.terms()) - 1)]
         return (
-            f"the Hamiltonian of the student is at worst {float(metrics['worst_hamiltonian']):.3g} above the teacher's, "
+            f"the student's Hamiltonian is at worst {float(metrics['worst_hamiltonian']):.3g} above the teacher's, "
             f"at t = {float(metrics['worst_time']):.3f} s, most of it from: {term}"
         )
 
@@ -255,7 +258,9 @@ def _diagnose(learner: MPCNet, policy: Any, replay: Replay) -> dict[str, Array]:
     growth = [
         jnp.ravel(new - old)
         for new, old in zip(
-            source.parts(problem, barrier, u).values(), source.parts(problem, barrier, row.control).values(), strict=True
+            source.parts(problem, barrier, u).values(),
+            source.parts(problem, barrier, row.control).values(),
+            strict=True,
         )
     ]
     return {

@@ -49,8 +49,8 @@ def closed_loop(
 
 
 def scores(problem: OptimalControlProblem, rollout: Rollout) -> dict[str, Array]:
-    """Survival (s), and over the time survived: mean cost per second without barrier terms, mean violation `|g|`, share of
-    the time in which some inequality is violated, smallest margin `h`.
+    """Survival (s), and over the time survived: mean cost per second without barrier terms, mean violation `|g|`, share
+    of the time in which some inequality is violated, smallest margin `h`.
 
     The barrier is no cost: it is negative where all is well (spec 15.7).
     """

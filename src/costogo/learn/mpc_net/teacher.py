@@ -27,9 +27,9 @@ class Collected(NamedTuple):
 class Task(eqx.Module):
     """What a student is to learn: the problem of the teacher, and how the student meets it. Plain functions throughout.
 
-    `guess(x, ts)` is the first plan of the MPC; `plant(x, u, t)` the robot over one interval; `observe(x, t)` what the student
-    sees; `start(key) -> x, t` draws the start of a rollout; `valid(x)` ends it; `spread` (nx,) are the standard deviations of
-    the samples around a visited state.
+    `guess(x, ts)` is the first plan of the MPC; `plant(x, u, t)` the robot over one interval; `observe(x, t)` what the
+    student sees; `start(key) -> x, t` draws the start of a rollout; `valid(x)` ends it; `spread` (nx,) are the standard
+    deviations of the samples around a visited state.
     """
 
     controller: RecedingHorizon
@@ -53,9 +53,9 @@ def collect(
 ) -> Collected:
     """MPC rollouts with the applied control `alpha u_mpc + (1 - alpha) u_student` (paper eq. 10 and 11).
 
-    One MPC call per step. At each visited state, and at `neighbours` states drawn around it, the cost-to-go of that call gives
-    costate, multipliers and Hamiltonian. Samples of a failed call, of a row that is not finite, or from beyond the end of a
-    rollout are not kept; everything else is, failed rollouts included.
+    One MPC call per step. At each visited state, and at `neighbours` states drawn around it, the cost-to-go of that
+    call gives costate, multipliers and Hamiltonian. Samples of a failed call, of a row that is not finite, or from
+    beyond the end of a rollout are not kept; everything else is, failed rollouts included.
     """
     keys = jax.random.split(key, rollouts)
     gather = jax.vmap(lambda k: _rollout(task, policy, alpha, k, steps, neighbours, violation_weight))
@@ -90,7 +90,9 @@ def _rollout(task: Task, policy: Any, alpha: Array, key: Array, steps: int, neig
     keep = (here & solved)[:, None] & finite
     metrics = scores(task.controller.problem, rollout)
     metrics["teacher_failures"] = jnp.sum(here & ~solved, dtype=x0.dtype) / jnp.maximum(jnp.sum(here), 1)
-    metrics["dropped"] = jnp.sum(here[:, None] & ~keep, dtype=x0.dtype) / jnp.maximum(jnp.sum(here) * (1 + neighbours), 1)
+    metrics["dropped"] = jnp.sum(here[:, None] & ~keep, dtype=x0.dtype) / jnp.maximum(
+        jnp.sum(here) * (1 + neighbours), 1
+    )
     return rows, keep, metrics
 
 

@@ -24,8 +24,8 @@ class Swing(NamedTuple):
 class Gait(eqx.Module):
     """Periodic contact schedule: mode `m` lasts `durations[m]` seconds with the feet `contacts[m]` on the ground.
 
-    At a switch the mode after it holds. `offset` shifts the schedule in time. Raises `CostogoError` for durations that are
-    not positive and for a mode without a stance foot.
+    At a switch the mode after it holds. `offset` shifts the schedule in time. Raises `CostogoError` for durations that
+    are not positive and for a mode without a stance foot.
     """
 
     durations: tuple[float, ...] = eqx.field(static=True)
@@ -100,8 +100,8 @@ class Gait(eqx.Module):
 class SwingSpline(eqx.Module):
     """Height of a swinging foot above the ground: two cubics from lift-off over the apex to touch-down.
 
-    Slopes `lift_off`, 0 and `touch_down` (m/s) at their ends; `apex` m. A swing shorter than `short` seconds is scaled down
-    (spec mpc_net 8.2; values of the public ANYmal controller).
+    Slopes `lift_off`, 0 and `touch_down` (m/s) at their ends; `apex` m. A swing shorter than `short` seconds is scaled
+    down (spec mpc_net 8.2; values of the public ANYmal controller).
     """
 
     apex: ArrayLike = 0.1

@@ -1,6 +1,6 @@
 """Legged robots as a single rigid body with kinematic legs: contacts as equality rows, friction as inequalities."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -21,6 +21,9 @@ class LeggedRobot(eqx.Module):
     State: orientation, position (world), angular velocity, linear velocity (base frame), joint angles. Control: contact
     forces of all feet in the base frame (N), joint velocities (rad/s). The vertical is the last axis.
     """
+
+    rotation_dimension: ClassVar[int]
+    foot_names: ClassVar[tuple[str, ...]]
 
     def rotation(self, x: Array) -> Float[Array, "dim dim"]:
         """Base to world."""
@@ -133,7 +136,8 @@ class StandingCost(AbstractCost):
 class WalkingTask(eqx.Module):
     """A robot that keeps its place under a gait: problem, first guess, observation, starts, validity.
 
-    `horizon` knots of `dt` seconds; the plant is the same model, integrated with RK4 (the solver uses the midpoint rule).
+    `horizon` knots of `dt` seconds; the plant is the same model, integrated with RK4 (the solver uses the midpoint
+    rule).
     """
 
     robot: Any

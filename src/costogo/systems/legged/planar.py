@@ -25,8 +25,8 @@ _INVERSE = np.linalg.inv(_INERTIA)
 class PlanarWalker(LeggedRobot):
     """Body in the x-z plane with a left and a right leg, hips at the base origin, point feet.
 
-    State (10): pitch, position x, z (world), pitch rate, velocity x, z (base frame), joint angles (left hip, knee, right hip,
-    knee). Control (8): contact forces x, z of both feet in the base frame (N), joint velocities (rad/s).
+    State (10): pitch, position x, z (world), pitch rate, velocity x, z (base frame), joint angles (left hip, knee,
+    right hip, knee). Control (8): contact forces x, z of both feet in the base frame (N), joint velocities (rad/s).
     """
 
     nx: ClassVar[int] = 10
@@ -98,7 +98,5 @@ class PlanarWalker(LeggedRobot):
 
 PLANAR_GAITS = {
     "walk": Gait((0.25, 0.25), ((True, False), (False, True))),
-    "slow_walk": Gait(
-        (0.25, 0.15, 0.25, 0.15), ((True, False), (True, True), (False, True), (True, True))
-    ),
+    "slow_walk": Gait((0.25, 0.15, 0.25, 0.15), ((True, False), (True, True), (False, True), (True, True))),
 }

@@ -39,9 +39,7 @@ def euler_rates(rpy: Float[Array, " 3"], omega: Float[Array, " 3"]) -> Float[Arr
     """Rates of the angles for an angular velocity in the base frame (rad/s); singular at a pitch of 90 degrees."""
     sin, cos = jnp.sin(rpy[0]), jnp.cos(rpy[0])
     level = sin * omega[1] + cos * omega[2]
-    return jnp.stack(
-        [omega[0] + jnp.tan(rpy[1]) * level, cos * omega[1] - sin * omega[2], level / jnp.cos(rpy[1])]
-    )
+    return jnp.stack([omega[0] + jnp.tan(rpy[1]) * level, cos * omega[1] - sin * omega[2], level / jnp.cos(rpy[1])])
 
 
 def skew(a: Array) -> Array:
@@ -53,8 +51,8 @@ def skew(a: Array) -> Array:
 def body_inertia(mass: ArrayLike, centre: ArrayLike, inertia: ArrayLike) -> np.ndarray:
     """Inertia (6, 6) of angular and linear acceleration of the base origin, in the base frame.
 
-    `[[I_c - m c^c^, m c^], [-m c^, m I]]` with the centre of mass `c` in the base frame (m) and the inertia `I_c` about it
-    (kg m2).
+    `[[I_c - m c^c^, m c^], [-m c^, m I]]` with the centre of mass `c` in the base frame (m) and the inertia `I_c` about
+    it (kg m2).
     """
     c, mass = np.asarray(centre, float), float(np.asarray(mass))
     hat = np.array([[0.0, -c[2], c[1]], [c[2], 0.0, -c[0]], [-c[1], c[0], 0.0]])

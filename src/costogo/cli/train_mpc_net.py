@@ -1,0 +1,74 @@
+"""`costogo train mpc_net`: a network from an MPC, in a run folder."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import jax
+
+from costogo.cli.console import say, say_table
+from costogo.core.validate import require
+from costogo.experiments.claims import write_rows
+from costogo.experiments.mpc_net.presets import MPCNetConfig, build
+from costogo.experiments.mpc_net.results import compare, draw_learning
+from costogo.io import RunFolder, train
+from costogo.io.runs import read_rows
+
+
+@dataclass(frozen=True)
+class TrainMPCNet(MPCNetConfig):
+    """Distil an MPC into a network through the control Hamiltonian, in a run folder.
+
+    The folder holds config.yaml, manifest.json, metrics.csv, checkpoints/, comparison.csv and report.html. A run that
+    was stopped goes on with the same command and --resume. Examples: "costogo train mpc_net --system ballbot", "costogo
+    train mpc_net --system anymal --gait static_walk --loss cloning".
+    """
+
+    starts: int = 40
+    """unseen starts of the comparison with the teacher"""
+    out: Path | None = None
+    """run folder; by default runs/mpc_net-SYSTEM-GAIT"""
+    resume: bool = False
+    """go on from the newest checkpoint of the folder"""
+    tensorboard: bool = False
+    """also write TensorBoard events"""
+
+    def __post_init__(self):
+        """Nothing: `run` checks, so that a mistake is answered in one line."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is."""
+        return self.out or Path("runs") / "-".join(part for part in ("mpc_net", self.system, self.gait) if part)
+
+    @property
+    def after_interrupt(self) -> str:
+        """What to do after Ctrl-C."""
+        return f"The run is saved in {self.folder}; the same command with --resume goes on."
+
+    def run(self) -> None:
+        """Train, compare with the teacher, report."""
+        from costogo.viz import Report
+
+        require(self.starts >= 1, f"starts is {self.starts}; pass at least 1")
+        config = MPCNetConfig(**{f.name: getattr(self, f.name) for f in fields(MPCNetConfig)})
+        learner = build(config)
+        run = RunFolder.create(self.folder, {"learner": "mpc_net", **vars(config)}, resume=self.resume)
+        minutes = (
+            (learner.rounds + 1) * learner.rollouts * learner.steps * float(learner.task.controller.problem.dt) / 60
+        )
+        say(f"{config.system} {config.gait}: {learner.rounds} rounds, {minutes:.1f} minutes of robot time in all; "
+            "the first rollouts compile for a while")  # fmt: skip
+        state = train(
+            learner, jax.random.PRNGKey(config.seed), run, epochs=learner.rounds, evaluate_every=4,
+            checkpoint_every=10, metric="rollout_survived", label=config.system, tensorboard=self.tensorboard,
+        )  # fmt: skip
+        say(learner.explain(learner.evaluate(state)))
+        rows = compare(learner, state, self.starts, learner.test_steps)
+        write_rows(run.path / "comparison.csv", rows)
+        say_table([list(rows[0]), *([row[key] for key in row] for row in rows)])
+        picture = draw_learning(read_rows(run.metrics), run.figures / "learning.png")
+        report = Report(f"MPC-Net: {config.system} {config.gait}").table(rows)
+        report.media(picture, "The student alone, from fixed starts.")
+        report.heading("Configuration").settings(run.read_config())
+        report.heading("Where and when").settings(run.read_manifest()).write(run.report)
+        say(f"wrote {run.report}")

@@ -1,0 +1,141 @@
+"""What MPC-Net needs to know about each system: teacher, student, sizes of the training."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from costogo.core.errors import known
+from costogo.core.validate import require
+from costogo.learn.mpc_net import MPCNet, Task
+from costogo.mpc import RecedingHorizon
+from costogo.nn import MixtureOfExperts
+from costogo.problem import RelaxedBarrier
+from costogo.solvers import SLQ
+from costogo.systems import Ballbot, PointMass
+from costogo.systems.legged import GAITS, PLANAR_GAITS, Anymal, PlanarWalker, WalkingTask
+from costogo.systems.legged.rigid_body import GRAVITY
+
+SYSTEMS = ("point_mass", "ballbot", "planar", "anymal")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Scales of the student's inputs and outputs, and the sizes of the training, of one system."""
+
+    input_std: np.ndarray
+    output_scale: np.ndarray
+    training: dict[str, Any]
+    output_offset: np.ndarray | float = 0.0
+    barrier: RelaxedBarrier = field(default_factory=RelaxedBarrier)
+
+
+def _legged(body: list[float], forces: int, joints: int, flags: int, **training: Any) -> Preset:
+    return Preset(
+        input_std=np.concatenate([np.full(flags, 0.5), body, np.full(joints, 0.15)]),
+        output_scale=np.concatenate([np.full(forces, 100.0), np.full(joints, 2.0)]),
+        training={"steps": 120, "test_steps": 120, "updates": 2000, "batch_size": 128, **training},
+    )
+
+
+# Body of the walkers: angles, position, rates, velocity.
+PRESETS = {
+    "point_mass": Preset(
+        np.array([2.0, 1.0, 2.0, 1.0]), np.full(2, 3.0),
+        {"rounds": 30, "rollouts": 20, "steps": 30, "updates": 1500, "batch_size": 64, "learning_rate": 5e-3},
+        barrier=RelaxedBarrier(1.0, 0.2),
+    ),
+    "ballbot": Preset(
+        np.array([0.5, 0.5, 0.3, 0.1, 0.1, 0.5, 0.5, 0.5, 0.5, 0.5]), np.full(3, 5.0),
+        {"rounds": 24, "rollouts": 20, "steps": 30, "updates": 1500, "batch_size": 64, "learning_rate": 1e-2},
+    ),
+    "planar": _legged(
+        [0.1, 0.2, 0.03, 0.5, 0.3, 0.1], 4, 4, 4, rounds=30, rollouts=8, learning_rate=2e-3,
+    ),
+    "anymal": _legged(
+        [0.1, 0.1, 0.3, 0.2, 0.15, 0.03, 0.3, 0.3, 0.3, 0.3, 0.2, 0.15], 12, 12, 8,
+        rounds=40, rollouts=4, learning_rate=2e-3,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MPCNetConfig:
+    """One training run."""
+
+    system: str = "ballbot"
+    """point_mass, ballbot, planar or anymal"""
+    gait: str = ""
+    """anymal: trot, standing_trot, static_walk or stance; planar: walk or slow_walk; default: the first"""
+    loss: str = "hamiltonian"
+    """hamiltonian, blended_hamiltonian, cloning or cloning_norm"""
+    experts: int = 8
+    """1 is a plain network of the same latent size"""
+    latent: tuple[int, ...] = (32,)
+    """sizes of the hidden layers"""
+    gating: str = "sigmoid"
+    """sigmoid or softmax"""
+    neighbours: int = 2
+    """samples drawn around each visited state"""
+    alpha: float | None = None
+    """share of the teacher in the rollouts; by default from one to zero"""
+    violation_weight: float = 0.0
+    """weight of the squared constraint violation added to the Hamiltonian"""
+    rounds: int | None = None
+    """rounds of rollouts and updates, if not the system's"""
+    seed: int = 0
+
+    def __post_init__(self):
+        known("system", self.system, SYSTEMS)
+        gaits = {"anymal": GAITS, "planar": PLANAR_GAITS}.get(self.system)
+        if gaits is None:
+            require(self.gait == "", f"gait is {self.gait!r}, but {self.system} has none; leave it out")
+        elif self.gait:
+            known("gait", self.gait, gaits)
+        require(self.rounds is None or self.rounds >= 1, f"rounds is {self.rounds}; pass at least 1")
+
+
+def walking_task(config: MPCNetConfig) -> WalkingTask:
+    """Robot and gait of a legged system."""
+    robot, gaits = (Anymal(), GAITS) if config.system == "anymal" else (PlanarWalker(), PLANAR_GAITS)
+    return WalkingTask(robot, gaits[config.gait or next(iter(gaits))])
+
+
+def system_of(config: MPCNetConfig) -> Any:
+    """What knows problem, guess, plant, observation and starts."""
+    return {"point_mass": PointMass, "ballbot": Ballbot}.get(config.system, lambda: walking_task(config))()
+
+
+def task_of(config: MPCNetConfig) -> Task:
+    """Teacher and surroundings of the student."""
+    system, preset = system_of(config), PRESETS[config.system]
+    robot = getattr(system, "robot", system)
+    controller = RecedingHorizon(system.problem(), solver=SLQ(barrier=preset.barrier), iterations=1, guess=system.guess)
+    spread = jnp.asarray(robot.neighbour_spread(), float)
+    return Task(controller, system.plant(), system.observe, system.start, robot.valid, spread)
+
+
+def build(config: MPCNetConfig) -> MPCNet:
+    """The learner of a configuration."""
+    system, preset = system_of(config), PRESETS[config.system]
+    offset = np.zeros(preset.output_scale.shape)
+    if config.system in ("anymal", "planar"):
+        robot = system.robot
+        dim, feet = robot.rotation_dimension, len(robot.foot_names)
+        offset[dim - 1 : dim * feet : dim] = robot.mass * GRAVITY / feet
+
+    def network(key: jax.Array) -> MixtureOfExperts:
+        return MixtureOfExperts(
+            system.observation_size, len(offset), key=key, experts=config.experts, latent=tuple(config.latent),
+            gating=config.gating, input_std=preset.input_std, output_offset=offset, output_scale=preset.output_scale,
+        )  # fmt: skip
+
+    training = {"clip": 10.0, "final_learning_rate": 1e-4, "test_steps": 30, **preset.training}
+    if config.rounds is not None:
+        training["rounds"] = config.rounds
+    return MPCNet(
+        task_of(config), network, loss=config.loss, neighbours=config.neighbours,
+        alpha="linear" if config.alpha is None else config.alpha, violation_weight=config.violation_weight, **training,
+    )  # fmt: skip
