@@ -14,6 +14,7 @@ EXPERIMENTS = {
     "diff_mpc/x3": "pendulum and cart-pole imitation: five modes, three train sizes",
     "diff_mpc/x4": "non-realisable expert: system identification against differentiable MPC",
     "mpc_net/e1": "one network, two gaits: a quadruped trots and walks from minutes of MPC data",
+    "mpc_net/physics": "the quadruped in MuJoCo under MPC and learned policy, with noisy estimates",
 }
 
 

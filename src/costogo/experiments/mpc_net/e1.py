@@ -20,7 +20,7 @@ from costogo.experiments.mpc_net.results import (
 )
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
-from costogo.io import RunFolder, train
+from costogo.io import RunFolder, export, train
 from costogo.io.runs import read_rows
 from costogo.learn.mpc_net import MPCNet, MPCNetState
 
@@ -36,9 +36,8 @@ def run(config: ExperimentConfig, folder: Path) -> None:
         for seed in range(seeds):
             setting = MPCNetConfig(system="anymal", gait=gait, seed=seed, rounds=2 if config.quick else None)
             learner, state, place = trained(setting, folder / "runs" / f"{gait}-{seed}")
-            summary.append(
-                {"gait": gait, "seed": seed, **tested(setting, learner, state, 4 if config.quick else STARTS)}
-            )
+            row = {"gait": gait, "seed": seed, **tested(setting, learner, state, 4 if config.quick else STARTS)}
+            summary.append(row | export_policy(state, folder / "policies" / f"{gait}-{seed}"))
             if seed == 0:
                 media += draw(setting, learner, state, place, folder)
     write_rows(folder / "summary.csv", summary)
@@ -55,6 +54,13 @@ def trained(setting: MPCNetConfig, path: Path) -> tuple[MPCNet, MPCNetState, Run
         checkpoint_every=20, metric="rollout_survived", label=f"{setting.gait} {setting.seed}",
     )  # fmt: skip
     return learner, state, place
+
+
+def export_policy(state: MPCNetState, path: Path) -> dict[str, Any]:
+    """The policy as NumPy, ONNX and C files; relative difference from JAX and microseconds per sample of each."""
+    reports = [export(state.policy, path.with_suffix(suffix)) for suffix in (".npz", ".onnx", ".h")]
+    differences = {f"{report.path.suffix}, difference": report.relative for report in reports}
+    return differences | {f"{report.path.suffix}, microseconds": report.latency for report in reports}
 
 
 def tested(setting: MPCNetConfig, learner: MPCNet, state: MPCNetState, starts: int) -> dict[str, Any]:

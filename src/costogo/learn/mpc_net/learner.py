@@ -193,7 +193,7 @@ def _train(learner: MPCNet, policy: Any, optimiser: Any, replay: Replay, key: Ar
         dynamic, optimiser = carry
         value, gradient = jax.value_and_grad(objective)(dynamic, replay.draw(key, learner.batch_size))
         moves, optimiser = rule.update(gradient, optimiser, dynamic)
-        return (optax.apply_updates(dynamic, moves), optimiser), (value, optax.global_norm(gradient))
+        return (optax.apply_updates(dynamic, moves), optimiser), (value, optax.tree.norm(gradient))
 
     keys = jax.random.split(key, learner.updates)
     (dynamic, optimiser), (values, norms) = jax.lax.scan(update, (dynamic, optimiser), keys)

@@ -1,0 +1,163 @@
+"""MPC and learned policy in full physics: ANYmal in MuJoCo, torques through the whole-body program, noisy estimates.
+
+Stands for the paper's hardware test (spec mpc_net 8.8). The policies are those of E-1; without them only the MPC runs.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from costogo.experiments.claims import Claim, judge, write_claims, write_rows
+from costogo.experiments.mpc_net.presets import MPCNetConfig, task_of, walking_task
+from costogo.experiments.registry import ExperimentConfig
+from costogo.experiments.reporting import write_report
+from costogo.io import load_numpy
+from costogo.problem import discretise
+from costogo.sim import EstimateNoise, QuadrupedSimulation, Record, Reference, SimulationOptions, standing_state, track
+
+GAITS = ("trot", "static_walk")
+SECONDS, SETTLE, SEEDS = 10.0, 0.5, 10
+FRAMES_PER_SECOND = 25
+
+
+class Pilot:
+    """References for the whole-body controller, from a plan or a policy that is asked at every knot.
+
+    `act(x, t) -> u, x_next` gives the control at a knot and the state the model expects at the next one; in between the
+    reference moves straight from the estimate to it. Stands for the first half second. The model's height is that of
+    the contact points, the simulation's that of MuJoCo's floor: `standing` poses are matched.
+    """
+
+    def __init__(self, config: MPCNetConfig, act: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]):
+        task = walking_task(config)
+        self.act, self.dt = act, task.dt
+        self.rate, self.stance = jax.jit(task.robot.velocity), jax.jit(task.gait.stance)
+        self.lift = standing_state()[5] - task.robot.standing()[5]
+        forces = np.zeros(24)
+        forces[2:12:3] = task.robot.mass * 9.81 / 4
+        self.stand = Reference(standing_state(), forces, np.ones(4, bool))
+        self.knot = -1
+
+    def __call__(self, t: float, x: np.ndarray) -> Reference:
+        """Reference at time `t` for the estimate `x`."""
+        since = t - SETTLE
+        if since < -1e-9:
+            return self.stand
+        knot = int(np.floor(since / self.dt + 1e-6))
+        if knot != self.knot:
+            self._ask(knot, x)
+        share = since / self.dt - knot
+        target = (1.0 - share) * self.here + share * self.there
+        target[5] += self.lift
+        return Reference(target, self.u, self.contacts, self.acceleration)
+
+    def _ask(self, knot: int, x: np.ndarray) -> None:
+        self.knot = knot
+        # An array, not a number: the programs below must not be compiled again for every time.
+        time = jnp.asarray(knot * self.dt)
+        state = jnp.asarray(x).at[5].add(-self.lift)
+        u, following = self.act(state, time)
+        self.here, self.there, self.u = (np.asarray(a) for a in (state, following, u))
+        self.acceleration = np.asarray(self.rate(state, u, time))[6:12]
+        self.contacts = np.asarray(self.stance(time))
+
+
+def planner(config: MPCNetConfig) -> Callable[[], Callable]:
+    """Makes `act` of the MPC: one iteration per knot, ten at the first."""
+    controller = task_of(config).controller
+    init, plan = eqx.filter_jit(controller.init), eqx.filter_jit(controller.plan)
+
+    def fresh() -> Callable:
+        memory: list[Any] = []
+
+        def act(x, t):
+            state = memory.pop() if memory else init(x, t0=t)
+            _, state = plan(state, x, t)
+            memory.append(state)
+            return state.plan.controls[0], state.plan.states[1]
+
+        return act
+
+    return fresh
+
+
+def student(config: MPCNetConfig, policy: Callable[[np.ndarray], np.ndarray]) -> Callable[[], Callable]:
+    """Makes `act` of an exported policy; the model says where its control leads."""
+    task = walking_task(config)
+    observe, flow = (
+        jax.jit(task.observe),
+        jax.jit(lambda x, u, t: discretise(task.robot.velocity, task.dt, "midpoint")(x, u, t)),
+    )
+
+    def act(x, t):
+        u = jnp.asarray(policy(np.asarray(observe(x, t), np.float32)), x.dtype)
+        return u, flow(x, u, t)
+
+    return lambda: act
+
+
+def run(config: ExperimentConfig, folder: Path) -> None:
+    """Ten seeds of noise for each gait and controller; write summary, videos and claims."""
+    seeds, seconds = (1, 1.0) if config.quick else (config.seeds or SEEDS, SECONDS)
+    summary, media = [], []
+    for gait in GAITS:
+        setting = MPCNetConfig(system="anymal", gait=gait)
+        makers: dict[str, Callable] = {"mpc": planner(setting)}
+        exported = folder.parent / "e1" / "policies" / f"{gait}-0.npz"
+        if exported.is_file():
+            makers["policy"] = student(setting, load_numpy(exported))
+        for name, make in makers.items():
+            records = [simulate(setting, make(), seed, seconds) for seed in range(seeds)]
+            summary += [{"gait": gait, "controller": name, "seed": i, **judged(r)} for i, r in enumerate(records)]
+            media.append(film(records[0], folder / f"{gait}_{name}.mp4"))
+    write_rows(folder / "summary.csv", summary)
+    rows = write_claims(folder, claims(summary, seeds, seconds))
+    write_report(folder, "ANYmal in MuJoCo under MPC and policy", rows + summary, media, {"seconds": seconds})
+
+
+def simulate(setting: MPCNetConfig, act: Callable, seed: int, seconds: float) -> Record:
+    """One run from standing, with the typical noise of a state estimator."""
+    simulation = QuadrupedSimulation(SimulationOptions(noise=EstimateNoise.typical()))
+    simulation.reset(standing_state(), seed)
+    return track(simulation, Pilot(setting, act), seconds)
+
+
+def judged(record: Record) -> dict[str, float]:
+    """Survival, attitude, drift and torques of one run."""
+    return {
+        "survived": round(record.survived, 3),
+        "fallen": float(record.fallen),
+        "largest tilt [deg]": float(np.rad2deg(np.abs(record.states[:, :2]).max())),
+        "lowest height [m]": float(record.states[:, 5].min()),
+        "drift [m]": float(np.linalg.norm(record.final[3:5])),
+        "largest torque [N m]": float(np.abs(record.torques).max()),
+        "programs without solution": float(record.failures),
+    }
+
+
+def film(record: Record, path: Path) -> Path:
+    """Video of a run, in real time."""
+    from costogo.sim import anymal_model, render_states
+    from costogo.viz import write_video
+
+    every = max(1, round(1.0 / FRAMES_PER_SECOND / float(record.times[1] - record.times[0])))
+    frames = render_states(anymal_model(), record.states[::every], width=480, height=360)
+    return write_video(frames, path, fps=FRAMES_PER_SECOND)
+
+
+def claims(summary: list[dict[str, Any]], seeds: int, seconds: float) -> list[Claim]:
+    """Acceptance 4: at least eight of ten."""
+    found = []
+    for gait in GAITS:
+        for name in ("mpc", "policy"):
+            rows = [row for row in summary if (row["gait"], row["controller"]) == (gait, name)]
+            stood = sum(1 for row in rows if not row["fallen"])
+            ours = f"{stood} of {len(rows)} stay up for {seconds:g} s" if rows else "no trained policy found"
+            verdict = judge(stood >= 0.8 * len(rows), stood > 0) if rows else "not run"
+            found.append(Claim(f"{gait} in MuJoCo under the {name}", "works on the robot", ours, verdict, seeds))
+    return found
