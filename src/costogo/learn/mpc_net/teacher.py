@@ -27,9 +27,9 @@ class Collected(NamedTuple):
 class Task(eqx.Module):
     """What a student is to learn: the problem of the teacher, and how the student meets it. Plain functions throughout.
 
-    `guess(x, ts)` is the first plan of the MPC; `plant(x, u, t)` the robot over one interval; `observe(x, t)` what the
-    student sees; `start(key) -> x, t` draws the start of a rollout; `valid(x)` ends it; `spread` (nx,) are the standard
-    deviations of the samples around a visited state.
+    `controller` is the teacher; `plant(x, u, t)` the robot over one interval; `observe(x, t)` what the student sees;
+    `start(key) -> x, t` draws the start of a rollout; `valid(x)` ends it; `spread` (nx,) are the standard deviations of
+    the samples around a visited state.
     """
 
     controller: RecedingHorizon
