@@ -7,6 +7,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from costogo.cli.console import say
@@ -22,7 +23,7 @@ class NetworkController(eqx.Module):
 
     policy: Any
 
-    def init(self, x0: Array) -> tuple[()]:
+    def init(self, x0: Array, *, t0: ArrayLike = 0.0) -> tuple[()]:
         """No state."""
         return ()
 
