@@ -138,11 +138,14 @@ def test_a_network_controls_by_its_first_control():
     import jax.numpy as jnp
 
     from costogo.cli.render import NetworkController
+    from costogo.mpc import simulate
 
     controller = NetworkController(lambda x: jnp.stack([x[:1], 2 * x[:1]]))
     u, state, _ = controller.step(controller.init(jnp.ones(2)), jnp.array([3.0, 4.0]), 0.0)
     assert u.dtype == jnp.float64 and state == ()
     np.testing.assert_array_equal(u, [3.0])
+    run = simulate(controller, jnp.array([3.0, 4.0]), 2, dynamics=lambda x, u, t: x, dt=0.1, t0=1.0)
+    np.testing.assert_array_equal(run.controls, [[3.0], [3.0]])
 
 
 def test_train_resume_evaluate(capsys, tmp_path, monkeypatch):

@@ -57,6 +57,9 @@ def test_barrier_joins_with_two_derivatives():
     np.testing.assert_allclose(first, jax.vmap(slope)(h), rtol=1e-12)
     np.testing.assert_allclose(second, jax.vmap(curvature)(h), rtol=1e-12)
     assert np.all(np.isfinite(barrier(h)))
+    problem = unicycle(inequality=lambda x, u, t: jnp.stack([-jnp.inf + u[0], u[1]]))
+    cost = ctg.problem.barrier_cost(problem, barrier, CAR[None], jnp.ones((1, 2)), jnp.zeros(1))
+    assert np.all(np.isinf(cost))  # minus infinity is a violation, not a row that is masked out
 
 
 def test_linear_problem_is_solved_to_the_constrained_optimum(linear):

@@ -53,11 +53,10 @@ class TrainMPCNet(MPCNetConfig):
         config = MPCNetConfig(**{f.name: getattr(self, f.name) for f in fields(MPCNetConfig)})
         learner = build(config)
         run = RunFolder.create(self.folder, {"learner": "mpc_net", **vars(config)}, resume=self.resume)
-        minutes = (
-            (learner.rounds + 1) * learner.rollouts * learner.steps * float(learner.task.controller.problem.dt) / 60
+        say(
+            f"{config.system} {config.gait}: {learner.rounds} rounds, {learner.robot_minutes:.1f} minutes of robot time; "
+            "the first rollouts compile for a while"
         )
-        say(f"{config.system} {config.gait}: {learner.rounds} rounds, {minutes:.1f} minutes of robot time in all; "
-            "the first rollouts compile for a while")  # fmt: skip
         state = train(
             learner, jax.random.PRNGKey(config.seed), run, epochs=learner.rounds, evaluate_every=4,
             checkpoint_every=10, metric="rollout_survived", label=config.system, tensorboard=self.tensorboard,
@@ -65,7 +64,7 @@ class TrainMPCNet(MPCNetConfig):
         say(learner.explain(learner.evaluate(state)))
         rows = compare(learner, state, self.starts, learner.test_steps)
         write_rows(run.path / "comparison.csv", rows)
-        say_table([list(rows[0]), *([row[key] for key in row] for row in rows)])
+        say_table([list(rows[0]), *(list(row.values()) for row in rows)])
         picture = draw_learning(read_rows(run.metrics), run.figures / "learning.png")
         report = Report(f"MPC-Net: {config.system} {config.gait}").table(rows)
         report.media(picture, "The student alone, from fixed starts.")

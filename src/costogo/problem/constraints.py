@@ -65,20 +65,14 @@ def equality_values(
     problem: OptimalControlProblem, xs: Float[Array, "n nx"], us: Float[Array, "n nu"], ts: Float[Array, " n"]
 ) -> Float[Array, "n ng"]:
     """Constraint values at the given points, zero where a row is masked out; (n, 0) without constraints."""
-    if problem.equality is None:
-        return jnp.zeros((len(us), 0), us.dtype)
-    values = jnp.asarray(jax.vmap(problem.equality)(xs, us, ts), us.dtype)
-    return jnp.where(_mask(problem.equality_mask, ts, values.shape), values, 0.0)
+    return _values(problem.equality, problem.equality_mask, (xs, us, ts), 0.0)
 
 
 def inequality_values(
     problem: OptimalControlProblem, xs: Float[Array, "n nx"], us: Float[Array, "n nu"], ts: Float[Array, " n"]
 ) -> Float[Array, "n nh"]:
     """Values of `h` at the given points, infinite where a row is masked out; (n, 0) without constraints."""
-    if problem.inequality is None:
-        return jnp.zeros((len(us), 0), us.dtype)
-    values = jnp.asarray(jax.vmap(problem.inequality)(xs, us, ts), us.dtype)
-    return jnp.where(_mask(problem.inequality_mask, ts, values.shape), values, jnp.inf)
+    return _values(problem.inequality, problem.inequality_mask, (xs, us, ts), jnp.inf)
 
 
 def barrier_cost(
@@ -86,7 +80,7 @@ def barrier_cost(
 ) -> Float[Array, " n"]:
     """`dt sum_i b(h_i)` at the given points. (The stage cost is per step, the barrier per unit of time.)"""
     values = inequality_values(problem, xs, us, ts)
-    here = jnp.isfinite(values) | jnp.isnan(values)
+    here = values != jnp.inf
     return problem.dt * jnp.sum(jnp.where(here, barrier(jnp.where(here, values, barrier.delta)), 0.0), axis=-1)
 
 
@@ -113,6 +107,15 @@ def with_barrier(
         r=model.r + jnp.einsum("kh,khi->ki", first, F),
         P=model.P + jnp.einsum("kh,khi,khj->kij", second, F, E),
     )
+
+
+def _values(function: Callable | None, mask: Callable | None, points: tuple, absent: float) -> Array:
+    """Rows of a constraint at all points, `absent` where they are masked out."""
+    dtype = points[1].dtype
+    if function is None:
+        return jnp.zeros((len(points[1]), 0), dtype)
+    values = jnp.asarray(jax.vmap(function)(*points), dtype)
+    return jnp.where(_mask(mask, points[2], values.shape), values, absent)
 
 
 def _mask(mask: Callable | None, ts: Array, shape: tuple[int, ...]) -> Array:

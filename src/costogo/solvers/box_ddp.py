@@ -10,7 +10,6 @@ from jaxtyping import Array
 
 from costogo.core.errors import CostogoError, known
 from costogo.core.status import Status
-from costogo.core.validate import require
 from costogo.lqr import Limits, LQModel, Sweep, backward, cholesky, costates, forward, interior_point
 from costogo.problem import AffineFeedback, OptimalControlProblem, defects, expand, open_loop, rollout, total_cost
 from costogo.problem.expansion import HESSIANS
@@ -22,7 +21,14 @@ from costogo.solvers.forward_pass import (
     LineSearch,
     search,
 )
-from costogo.solvers.iteration import REGULARISATION_MAX, cost_to_go, default_tolerance, empty_sweep, schedule
+from costogo.solvers.iteration import (
+    REGULARISATION_MAX,
+    check_iteration,
+    cost_to_go,
+    default_tolerance,
+    empty_sweep,
+    schedule,
+)
 from costogo.solvers.solution import Multipliers, QuadraticValue, Solution, SolveStats
 
 SUBPROBLEMS = ("clamped", "interior_point")
@@ -81,15 +87,7 @@ class BoxDDP(eqx.Module):
         known("subproblem", self.subproblem, SUBPROBLEMS)
         known("shooting", self.shooting, FORWARD_PASSES)
         known("hessian", self.hessian, HESSIANS)
-        require(self.max_iterations >= 0, f"max_iterations is {self.max_iterations}; pass 0 or more")
-        require(self.line_search_trials >= 1, f"line_search_trials is {self.line_search_trials}; pass at least 1")
-        require(self.line_search_block >= 1, f"line_search_block is {self.line_search_block}; pass at least 1")
-        require(
-            0 < self.line_search_decay < 1, f"line_search_decay is {self.line_search_decay}; pass a number in (0, 1)"
-        )
-        require(
-            self.tolerance is None or self.tolerance >= 0, f"tolerance is {self.tolerance}; pass 0 or more, or None"
-        )
+        check_iteration(self)
 
     def check(self, problem: OptimalControlProblem) -> None:
         """Raise on what this solver does not handle."""

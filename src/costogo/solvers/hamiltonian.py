@@ -58,7 +58,7 @@ class HamiltonianSample(eqx.Module):
         """Terms of `H(u)`: "cost" and "dynamics", "equality" (ng,) and "inequality" (nh,) row by row."""
         x, t, dt = self.state, self.time, problem.dt
         h = inequality_values(problem, x[None], u[None], t[None])[0]
-        seen = jnp.isfinite(h)
+        seen = h != jnp.inf
         penalties = jnp.where(seen, barrier(jnp.where(seen, h, barrier.delta)), 0.0)
         return {
             "cost": jnp.asarray(problem.stage_cost(x, u, t)) / dt,
@@ -106,7 +106,7 @@ def expand_hamiltonian(
         gradient += sample.multipliers @ value_and_jacobians(problem.equality, *point)[2][0]
     if problem.inequality is not None:
         h = inequality_values(problem, *point)[0]
-        seen = jnp.isfinite(h)
+        seen = h != jnp.inf
         F = jnp.where(seen[:, None], value_and_jacobians(problem.inequality, *point)[2][0], 0.0)
         first, second = (dt * jnp.where(seen, b, 0.0) for b in barrier.derivatives(jnp.where(seen, h, barrier.delta)))
         gradient += first @ F

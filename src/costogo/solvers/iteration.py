@@ -1,14 +1,30 @@
 """What the iterations of all DDP-like solvers share: tolerances, regularisation, cost-to-go."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from costogo.core.validate import require
 from costogo.lqr import Sweep
 from costogo.problem import OptimalControlProblem
 from costogo.solvers.forward_pass import Candidate
 
 REGULARISATION_MIN, REGULARISATION_MAX, REGULARISATION_FACTOR = 1e-6, 1e10, 2.0
+
+
+def check_iteration(solver: Any) -> None:
+    """Raise on limits of iteration, tolerance or line search that make no sense."""
+    require(solver.max_iterations >= 0, f"max_iterations is {solver.max_iterations}; pass 0 or more")
+    require(solver.line_search_trials >= 1, f"line_search_trials is {solver.line_search_trials}; pass at least 1")
+    require(solver.line_search_block >= 1, f"line_search_block is {solver.line_search_block}; pass at least 1")
+    require(
+        0 < solver.line_search_decay < 1, f"line_search_decay is {solver.line_search_decay}; pass a number in (0, 1)"
+    )
+    require(
+        solver.tolerance is None or solver.tolerance >= 0, f"tolerance is {solver.tolerance}; pass 0 or more, or None"
+    )
 
 
 def default_tolerance(tolerance: float | None, dtype) -> float:

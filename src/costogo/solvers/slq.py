@@ -26,7 +26,14 @@ from costogo.problem import (
     with_barrier,
 )
 from costogo.solvers.forward_pass import Candidate, LineSearch, search
-from costogo.solvers.iteration import REGULARISATION_MAX, cost_to_go, default_tolerance, empty_sweep, schedule
+from costogo.solvers.iteration import (
+    REGULARISATION_MAX,
+    check_iteration,
+    cost_to_go,
+    default_tolerance,
+    empty_sweep,
+    schedule,
+)
 from costogo.solvers.solution import Multipliers, QuadraticValue, Solution, SolveStats
 
 SUFFICIENT_DECREASE = 1e-4
@@ -88,16 +95,8 @@ class SLQ(eqx.Module):
     differentiable: ClassVar[bool] = False
 
     def __check_init__(self):
-        require(self.max_iterations >= 0, f"max_iterations is {self.max_iterations}; pass 0 or more")
+        check_iteration(self)
         require(self.penalty > 0, f"penalty is {self.penalty}; pass a positive number")
-        require(self.line_search_trials >= 1, f"line_search_trials is {self.line_search_trials}; pass at least 1")
-        require(self.line_search_block >= 1, f"line_search_block is {self.line_search_block}; pass at least 1")
-        require(
-            0 < self.line_search_decay < 1, f"line_search_decay is {self.line_search_decay}; pass a number in (0, 1)"
-        )
-        require(
-            self.tolerance is None or self.tolerance >= 0, f"tolerance is {self.tolerance}; pass 0 or more, or None"
-        )
 
     def check(self, problem: OptimalControlProblem) -> None:
         """Raise on what this solver does not handle."""

@@ -73,9 +73,8 @@ def tested(setting: MPCNetConfig, learner: MPCNet, state: MPCNetState, starts: i
         foot_quality(setting, student_rollout(learner, state.policy, *learner.task.start(k), SHORT))
         for k in jax.random.split(key, starts)[:10]
     ]
-    minutes = (learner.rounds + 1) * learner.rollouts * learner.steps * float(learner.task.controller.problem.dt) / 60
     return {
-        "minutes of data, at most": round(minutes, 2),
+        "minutes of data, at most": round(learner.robot_minutes, 2),
         "survived 3 s": float(np.mean(short["survived"])),
         "survived 6 s": float(np.mean(long["survived"])),
         "survived 3 s, noise": float(np.mean(noisy["survived"])),

@@ -18,7 +18,18 @@ from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
 from costogo.io import load_numpy
 from costogo.problem import discretise
-from costogo.sim import EstimateNoise, QuadrupedSimulation, Record, Reference, SimulationOptions, standing_state, track
+from costogo.sim import (
+    EstimateNoise,
+    QuadrupedSimulation,
+    Record,
+    Reference,
+    SimulationOptions,
+    anymal_model,
+    render_states,
+    standing_state,
+    track,
+)
+from costogo.systems.legged.rigid_body import GRAVITY
 
 GAITS = ("trot", "static_walk")
 SECONDS, SETTLE, SEEDS = 10.0, 0.5, 10
@@ -39,7 +50,7 @@ class Pilot:
         self.rate, self.stance = jax.jit(task.robot.velocity), jax.jit(task.gait.stance)
         self.lift = standing_state()[5] - task.robot.standing()[5]
         forces = np.zeros(24)
-        forces[2:12:3] = task.robot.mass * 9.81 / 4
+        forces[2:12:3] = task.robot.mass * GRAVITY / 4
         self.stand = Reference(standing_state(), forces, np.ones(4, bool))
         self.knot = -1
 
@@ -142,7 +153,6 @@ def judged(record: Record) -> dict[str, float]:
 
 def film(record: Record, path: Path) -> Path:
     """Video of a run, in real time."""
-    from costogo.sim import anymal_model, render_states
     from costogo.viz import write_video
 
     every = max(1, round(1.0 / FRAMES_PER_SECOND / float(record.times[1] - record.times[0])))

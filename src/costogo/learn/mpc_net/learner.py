@@ -86,6 +86,11 @@ class MPCNet(eqx.Module):
             "when training begins; pass a smaller batch, a larger capacity, or more rollouts",
         )
 
+    @property
+    def robot_minutes(self) -> float:
+        """Robot time of all rollouts, if none ends early."""
+        return (self.rounds + 1) * self.rollouts * self.steps * float(self.task.controller.problem.dt) / 60
+
     def teacher_share(self, step: Array | int) -> Array:
         """`alpha` of the rollouts of round number `step`, counted from zero."""
         if self.alpha != "linear":
