@@ -54,8 +54,8 @@ class TrainMPCNet(MPCNetConfig):
         learner = build(config)
         run = RunFolder.create(self.folder, {"learner": "mpc_net", **vars(config)}, resume=self.resume)
         say(
-            f"{config.system} {config.gait}: {learner.rounds} rounds, {learner.robot_minutes:.1f} minutes of robot time; "
-            "the first rollouts compile for a while"
+            f"{config.system} {config.gait}: {learner.rounds} rounds, {learner.robot_minutes:.1f} minutes "
+            "of robot time; the first rollouts compile for a while"
         )
         state = train(
             learner, jax.random.PRNGKey(config.seed), run, epochs=learner.rounds, evaluate_every=4,
