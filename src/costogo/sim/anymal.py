@@ -19,17 +19,19 @@ robot's may be.
 import mujoco
 import numpy as np
 
-LEGS = ("LF", "RF", "LH", "RH")
+from costogo.systems.legged.anymal import (
+    FOOT_OFFSET,
+    HIP_OFFSET,
+    LEGS,
+    SHANK_OFFSET,
+    THIGH_OFFSET,
+    standing_joints,
+)
+
 JOINTS = ("HAA", "HFE", "KFE")
 
-# Offset of each joint, and of the foot, from the joint before; x is mirrored for hind legs and y for right legs (m).
-HIP_OFFSET = (0.2999, 0.104, 0.0)
-THIGH_OFFSET = (0.0599, 0.08381, 0.0)
-SHANK_OFFSET = (0.0, 0.1003, -0.285)
-FOOT_OFFSET = (0.08795, 0.01305, -0.33797)
-
 STANDING_HEIGHT = 0.575
-STANDING_JOINTS = (-0.25, 0.6, -0.85, 0.25, 0.6, -0.85, -0.25, -0.6, 0.85, 0.25, -0.6, 0.85)
+STANDING_JOINTS = standing_joints()
 
 BASE_MASS = 26.373
 DRIVE_MASS = 2.04

@@ -19,9 +19,15 @@ from costogo.systems.legged.rigid_body import (
     rotation_z,
 )
 
-# Legs LF, RF, LH, RH: front is +x, left is +y.
+LEGS = ("LF", "RF", "LH", "RH")  # front is +x, left is +y
 FRONT = np.array([1.0, 1.0, -1.0, -1.0])
 LEFT = np.array([1.0, -1.0, 1.0, -1.0])
+
+# Offset of each joint, and of the foot, from the joint before; x is mirrored for hind legs and y for right legs (m).
+HIP_OFFSET = (0.2999, 0.104, 0.0)
+THIGH_OFFSET = (0.0599, 0.08381, 0.0)
+SHANK_OFFSET = (0.0, 0.1003, -0.285)
+FOOT_OFFSET = (0.08795, 0.01305, -0.33797)
 
 MASS = 52.135  # kg; published link masses
 CENTRE = (-0.0071, 0.0, -0.0645)  # m, in the base frame
@@ -41,10 +47,9 @@ def feet_in_base(q: Float[Array, " 12"]) -> Float[Array, "4 3"]:
     """Feet in the base frame (m), closed form of the kinematic chain (spec mpc_net 8.1)."""
 
     def foot(front, left, q):
-        hip = jnp.array([0.2999, 0.104, 0.0]) * jnp.stack([front, left, 0.0 * left])
-        thigh = jnp.array([0.0599, 0.08381, 0.0]) * jnp.stack([front, left, 0.0 * left])
-        shank = jnp.array([0.0, 0.1003, -0.285]) * jnp.stack([0.0 * left, left, 1.0 + 0.0 * left])
-        tip = jnp.array([0.08795, 0.01305, -0.33797]) * jnp.stack([front, left, 1.0 + 0.0 * left])
+        mirror = jnp.stack([front, left, jnp.ones_like(left)])
+        offsets = (HIP_OFFSET, THIGH_OFFSET, SHANK_OFFSET, FOOT_OFFSET)
+        hip, thigh, shank, tip = (mirror * jnp.asarray(offset, q.dtype) for offset in offsets)
         return hip + rotation_x(q[0]) @ (thigh + rotation_y(q[1]) @ (shank + rotation_y(q[2]) @ tip))
 
     return jax.vmap(foot)(jnp.asarray(FRONT, q.dtype), jnp.asarray(LEFT, q.dtype), q.reshape(4, 3))
@@ -60,7 +65,7 @@ class Anymal(LeggedRobot):
     nx: ClassVar[int] = 24
     nu: ClassVar[int] = 24
     rotation_dimension: ClassVar[int] = 3
-    foot_names: ClassVar[tuple[str, ...]] = ("LF", "RF", "LH", "RH")
+    foot_names: ClassVar[tuple[str, ...]] = LEGS
     mass: ClassVar[float] = MASS
 
     def rotation(self, x: Array) -> Float[Array, "3 3"]:
