@@ -11,7 +11,7 @@ from costogo.mpc import RecedingHorizon, simulate
 from costogo.problem import equality_values, inequality_values
 from costogo.systems.legged import GAITS, PLANAR_GAITS, Anymal, Gait, PlanarWalker, SwingSpline, WalkingTask
 from costogo.systems.legged.anymal import CENTRE, INERTIA, MASS, feet_in_base, standing_joints
-from costogo.systems.legged.rigid_body import euler_rotation
+from costogo.systems.rotations import euler_rotation
 from oracles import finite_difference
 
 ROBOTS = {"anymal": (Anymal(), GAITS["trot"]), "planar": (PlanarWalker(), PLANAR_GAITS["walk"])}

@@ -116,7 +116,7 @@ def test_warm_start_between_knots():
     np.testing.assert_array_equal(later.controls[5:], np.full((3, 1), 0.3))
     np.testing.assert_array_equal(later.gains[5:], np.zeros((3, 1, 2)))
     x = moved.states[0] + 0.01
-    u = moved.follow(loop.problem, x)[0]
+    u = moved.follow(loop.problem, x)[1][0]
     np.testing.assert_allclose(
         u, np.clip(moved.controls[0] + moved.gains[0] @ (x - moved.states[0]), -2, 2), atol=1e-12
     )

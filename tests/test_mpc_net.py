@@ -181,11 +181,10 @@ def test_pure_teacher_is_the_mpc(trained):
     def broken(o):
         return jnp.full(NU, jnp.nan)
 
-    found = jax.jit(
-        lambda key: collect(task, broken, jnp.ones(()), key, rollouts=1, steps=12, neighbours=0).samples.state
-    )(KEY)
-    start_key = jax.random.split(jax.random.split(KEY, 1)[0])[0]
-    x0, t0 = task.start(start_key)
+    found = jax.jit(lambda key: collect(task, broken, jnp.ones(()), key[None], steps=12, neighbours=0).samples.state)(
+        KEY
+    )
+    x0, t0 = task.start(KEY)
     run = jax.jit(lambda x, t: simulate(task.controller, x, 12, t0=t))(x0, t0)
     np.testing.assert_array_equal(found, np.asarray(run.states[:-1], np.float32))
 
@@ -202,7 +201,10 @@ def test_student_learns_the_teacher(trained):
     """On unseen starts: as good as the MPC to within a few per cent, rows and limits nearly met."""
     it, state, rows = trained
     key = jax.random.PRNGKey(5)
-    student, teacher = it.test(state.policy, key, starts=30, steps=20), it.test_teacher(key, starts=30, steps=20)
+    student, teacher = (
+        it.test(state.policy, key, starts=30, steps=20),
+        it.test_teacher(state.policy, key, starts=30, steps=20),
+    )
     assert np.all(student["survived"] == 1) and np.all(teacher["survived"] == 1)
     assert jnp.mean(student["cost"]) < 1.1 * jnp.mean(teacher["cost"])
     assert jnp.mean(teacher["violation"]) < 1e-4
@@ -246,7 +248,8 @@ def test_rollout_ends_where_the_state_is_invalid():
     def act(memory, x, t):
         return jnp.array([2.0, 2.0]), memory, None
 
-    rollout = closed_loop(act, task.plant, task.valid, None, jnp.array([0.0, 0.5]), times)
+    rollout = closed_loop(act, task.plant, task.valid, None, jnp.array([[0.0, 0.5]]), times[None])
+    rollout = jax.tree.map(lambda a: a[0], rollout)
     steps = int(rollout.alive.sum()) - 1
     assert 0 < steps < 30
     assert np.abs(rollout.states).max() < 2.0
@@ -282,7 +285,7 @@ def test_violation_weight_adds_the_rows():
     task = cart()
     plain, weighted = (
         jax.jit(lambda key, w=w: collect(
-            task, lambda o: jnp.zeros(NU), jnp.ones(()), key, rollouts=1, steps=4, neighbours=0, violation_weight=w
+            task, lambda o: jnp.zeros(NU), jnp.ones(()), key[None], steps=4, neighbours=0, violation_weight=w
         ).samples)(KEY)
         for w in (0.0, 3.0)
     )  # fmt: skip

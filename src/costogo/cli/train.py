@@ -13,7 +13,7 @@ from costogo.cli.console import say, say_table
 from costogo.core.errors import CostogoError, known
 from costogo.experiments.diff_mpc.imitation import ImitationConfig, build
 from costogo.experiments.diff_mpc.series import read_curves
-from costogo.io import CheckpointFolder, RunFolder, train
+from costogo.io import CheckpointFolder, RunFolder, load_state, train
 from costogo.learn import Seeds
 
 LEARNERS = ("diff_mpc",)
@@ -89,10 +89,10 @@ class TrainedRun:
             raise CostogoError(f"{run.config} does not fit this version of costogo (settings: {odd})")
         config = ImitationConfig(**settings)
         learner = Seeds(build(config), config.seeds)
-        found = CheckpointFolder(run.checkpoints).load_latest(learner.init(jax.random.PRNGKey(config.seed)))
-        if found is None:
+        state = load_state(learner, jax.random.PRNGKey(config.seed), CheckpointFolder(run.checkpoints))
+        if state is None:
             raise CostogoError(f"{path} has no checkpoint yet; train it longer")
-        return TrainedRun(config, learner, found[0])
+        return TrainedRun(config, learner, state)
 
     def metrics(self) -> dict[str, np.ndarray]:
         """Metrics of every seed."""

@@ -1,6 +1,6 @@
 """Run folders, checkpoints, the callbacks that write them, and export of trained policies."""
 
-from costogo.io.callbacks import Checkpoints, CsvLog, Progress, TensorBoard, train
+from costogo.io.callbacks import Checkpoints, CsvLog, Progress, TensorBoard, load_state, train
 from costogo.io.checkpoints import CheckpointFolder, load_checkpoint, save_checkpoint
 from costogo.io.exporters import ExportReport, export, load_numpy
 from costogo.io.runs import RunFolder
@@ -16,6 +16,7 @@ __all__ = [
     "export",
     "load_checkpoint",
     "load_numpy",
+    "load_state",
     "save_checkpoint",
     "train",
 ]

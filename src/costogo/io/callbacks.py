@@ -135,6 +135,13 @@ class TensorBoard(Callback):
         self.writer.close()
 
 
+def load_state(learner: Learner, key: jax.Array, folder: CheckpointFolder) -> Any:
+    """Newest state in a folder, or None if there is none. A learner whose `init` is costly has `blank`: a state of the
+    same shapes to read into."""
+    found = folder.load_latest(getattr(learner, "blank", learner.init)(key))
+    return None if found is None else found[0]
+
+
 def train(
     learner: Learner,
     key: jax.Array,
@@ -153,10 +160,7 @@ def train(
     from the keyboard saves its newest epoch first.
     """
     folder = CheckpointFolder(run.checkpoints)
-    state = learner.init(key)
-    found = folder.load_latest(state)
-    if found is not None:
-        state = found[0]
+    state = load_state(learner, key, folder) if folder.paths() else learner.init(key)
     if epochs_done(learner, state) >= epochs:
         return state
     checkpoints = Checkpoints(folder, checkpoint_every)

@@ -61,8 +61,8 @@ class Plan(eqx.Module):
         fits = [jnp.all(new == old[index], axis=-1) for index in (first, second)]
         return jnp.where(~fits[0] & fits[1], second, first)
 
-    def follow(self, problem: OptimalControlProblem, x: Array) -> Array:
-        """Controls (N, nu) of the plan with its feedback, simulated from `x`."""
+    def follow(self, problem: OptimalControlProblem, x: Array) -> tuple[Array, Array]:
+        """States (N+1, nx) and controls (N, nu) of the plan with its feedback, simulated from `x`."""
         lower, upper = problem.bounds(self.controls.dtype)
         law = AffineFeedback(self.states[:-1], self.controls, self.gains, lower, upper)
-        return rollout(problem.dynamics, x, law, problem.times(self.time, x.dtype)[:-1])[1]
+        return rollout(problem.dynamics, x, law, problem.times(self.time, x.dtype)[:-1])

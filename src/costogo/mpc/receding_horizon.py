@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from costogo.core.validate import as_floating, require
 from costogo.mpc.plan import Plan
@@ -17,10 +17,11 @@ from costogo.solvers import BoxDDP, ImplicitAdjoint, Solution, solve
 
 
 class ControllerState(eqx.Module):
-    """State of the controller: the last plan, and when the next step is due."""
+    """State of the controller: the last plan, when the next step is due, and whether the plan is still a guess."""
 
     plan: Plan
     due: Float[Array, ""]
+    fresh: Bool[Array, ""]
 
 
 class StepInfo(eqx.Module):
@@ -40,9 +41,9 @@ class RecedingHorizon(eqx.Module):
     iterations per step (n=1: real-time iteration), and then `MAX_ITERATIONS` is the normal status.
 
     `guess(x, ts) -> states (N+1, nx), controls (N, nu)` is where planning starts, and how a plan goes on beyond its
-    end; without it these are zero controls and the last control held. With an infeasible-start solver such as `SLQ`,
-    `init` solves from the guess with `first_iterations`. All state is explicit:
-    `u, state, info = controller.step(state, x, t)`.
+    end; without it these are zero controls and the last control held. With an infeasible-start solver such as `SLQ` the
+    guess need not follow the dynamics, and where `iterations` limits a step, the first one may take
+    `first_iterations`. All state is explicit: `u, state, info = controller.step(state, x, t)`.
     """
 
     problem: OptimalControlProblem
@@ -70,16 +71,12 @@ class RecedingHorizon(eqx.Module):
         x0 = as_floating("x0", x0)
         t0 = jnp.asarray(t0, x0.dtype)
         if self.guess is not None:
-            states, start = self.guess(x0, self.problem.times(t0, x0.dtype))
-            solver = dataclasses.replace(self.solver, max_iterations=self.first_iterations)
-            given = {} if self.solver.differentiable else {"states": states}
-            solution = solve(self.problem, x0, start, solver=solver, adjoint=self.adjoint, t0=t0, **given)
-            plan = Plan.open_loop(t0, states, start)
-            return ControllerState(_finite_plan(Plan(t0, solution.states, solution.controls, solution.gains), plan), t0)
-        shape = (self.problem.horizon, self.problem.nu)
-        controls = jnp.zeros(shape, x0.dtype) if controls is None else jnp.asarray(controls, x0.dtype)
-        states = jnp.broadcast_to(x0, (self.problem.horizon + 1, x0.size))
-        return ControllerState(Plan.open_loop(t0, states, controls), t0)
+            states, controls = self.guess(x0, self.problem.times(t0, x0.dtype))
+        else:
+            shape = (self.problem.horizon, self.problem.nu)
+            controls = jnp.zeros(shape, x0.dtype) if controls is None else jnp.asarray(controls, x0.dtype)
+            states = jnp.broadcast_to(x0, (self.problem.horizon + 1, x0.size))
+        return ControllerState(Plan.open_loop(t0, states, controls), t0, jnp.array(self.guess is not None))
 
     def plan(
         self, state: ControllerState, x: Float[ArrayLike, " nx"], t: ArrayLike | None = None
@@ -88,13 +85,23 @@ class RecedingHorizon(eqx.Module):
         the solution. Where the solve failed, the state still has the old plan, moved on."""
         x = as_floating("x", x)
         t = state.due if t is None else jnp.asarray(t, x.dtype)
-        solver = self.solver
-        if self.iterations is not None:
-            solver = dataclasses.replace(solver, max_iterations=self.iterations)
-        warm, start = jax.lax.stop_gradient(_warm_start(self.problem, self.guess, state.plan, x, t))
-        solution = solve(self.problem, x, start, solver=solver, adjoint=self.adjoint, t0=t)
+        start = jax.lax.stop_gradient(_warm_start(self.problem, self.guess, state, x, t))
+        given = {} if self.solver.differentiable else {"states": start.states}
+        solver = self._solver(state.fresh)
+        solution = solve(self.problem, x, start.controls, solver=solver, adjoint=self.adjoint, t0=t, **given)
         new = Plan(t, solution.states, solution.controls, jax.lax.stop_gradient(solution.gains))
-        return solution, ControllerState(_finite_plan(new, warm), t + jnp.asarray(self.problem.dt, t.dtype))
+        due = t + jnp.asarray(self.problem.dt, t.dtype)
+        return solution, ControllerState(_finite_plan(new, start), due, jnp.zeros_like(state.fresh))
+
+    def _solver(self, fresh: Array) -> Any:
+        """The solver with the iterations of one step."""
+        if self.iterations is None:
+            return self.solver
+        limit: Any = self.iterations
+        if self.guess is not None and not self.solver.differentiable:
+            # One program for both: the first solve is not compiled apart.
+            limit = jnp.where(fresh, self.first_iterations, limit)
+        return dataclasses.replace(self.solver, max_iterations=limit)
 
     def step(
         self, state: ControllerState, x: Float[ArrayLike, " nx"], t: ArrayLike | None = None
@@ -108,16 +115,19 @@ class RecedingHorizon(eqx.Module):
 
 
 @eqx.filter_jit
-def _warm_start(problem: OptimalControlProblem, guess: Callable | None, plan: Plan, x: Array, t: Array):
-    """The last plan, moved to the knots from `t` on, and its controls when followed from `x`."""
+def _warm_start(problem: OptimalControlProblem, guess: Callable | None, state: ControllerState, x: Array, t: Array):
+    """The last plan, moved to the knots from `t` on and followed from `x`; a guess is not followed."""
+    plan = state.plan
     if guess is None:
         tail = Plan.open_loop(t, *(jnp.broadcast_to(a[-1], a.shape) for a in (plan.states, plan.controls)))
     else:
         tail = Plan.open_loop(t, *guess(x, problem.times(t, x.dtype)))
     warm = plan.move(problem, tail)
-    followed = warm.follow(problem, x)
+    states, controls = warm.follow(problem, x)
     # From a state that is not finite, the plan without feedback is still one.
-    return warm, jnp.where(jnp.all(jnp.isfinite(followed)), followed, warm.controls)
+    keep = ~state.fresh & jnp.all(jnp.isfinite(states)) & jnp.all(jnp.isfinite(controls))
+    states, controls = (jnp.where(keep, new, old) for new, old in ((states, warm.states), (controls, warm.controls)))
+    return Plan(t, states, controls, warm.gains)
 
 
 def _finite_plan(new: Plan, old: Plan) -> Plan:

@@ -71,11 +71,12 @@ def _solve(problem, x0: Array, controls: Array, t0: Array, states: Array | None,
 
 def _without_derivative(solver: Any, problem: OptimalControlProblem, arguments: tuple, reason: str) -> Solution:
     """Solve, refusing to be differentiated."""
-    arrays, static = eqx.partition(problem, eqx.is_array)
+    arrays, static = eqx.partition((solver, problem), eqx.is_array)
 
     @jax.custom_jvp
     def guarded(arrays, *arguments):
-        return solver.run(eqx.combine(arrays, static), *arguments)
+        solver, problem = eqx.combine(arrays, static)
+        return solver.run(problem, *arguments)
 
     @guarded.defjvp
     def refuse(primals, tangents):

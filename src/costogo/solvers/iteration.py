@@ -16,7 +16,8 @@ REGULARISATION_MIN, REGULARISATION_MAX, REGULARISATION_FACTOR = 1e-6, 1e10, 2.0
 
 def check_iteration(solver: Any) -> None:
     """Raise on limits of iteration, tolerance or line search that make no sense."""
-    require(solver.max_iterations >= 0, f"max_iterations is {solver.max_iterations}; pass 0 or more")
+    limit = solver.max_iterations
+    require(isinstance(limit, jax.Array) or limit >= 0, f"max_iterations is {limit}; pass 0 or more")
     require(solver.line_search_trials >= 1, f"line_search_trials is {solver.line_search_trials}; pass at least 1")
     require(solver.line_search_block >= 1, f"line_search_block is {solver.line_search_block}; pass at least 1")
     require(

@@ -16,7 +16,6 @@ from costogo.problem import (
     OptimalControlProblem,
     RelaxedBarrier,
     barrier_cost,
-    defects,
     equality_rows,
     equality_values,
     expand,
@@ -40,16 +39,20 @@ SUFFICIENT_DECREASE = 1e-4
 # The penalty grows while the squared violation is above a target that tightens with it, down to this floor.
 VIOLATION_FLOOR = 5e-3
 PENALTY_MAX = 1e8
+# Gaps of a rollout, evaluated by another program, in units of rounding.
+GAP_ROUNDING = 1e3
 
 
 class IterationState(NamedTuple):
     """Carry of the iteration.
 
-    `at` is the trajectory, `about` the one that the last sweep was made for.
+    `at` is the trajectory, `about` the one that the last sweep was made for; `gap` is the largest by which `at` misses
+    the dynamics, infinite until the first expansion has measured it.
     """
 
     at: Candidate
     about: Candidate
+    gap: Array
     sweep: Sweep
     stationarity: Array
     regularisation: Array
@@ -84,7 +87,7 @@ class SLQ(eqx.Module):
     line search is repeated with more regularisation; the Hessian of the barrier is Gauss-Newton.
     """
 
-    max_iterations: int = eqx.field(static=True, default=100)
+    max_iterations: int | Array = 100
     tolerance: float | None = eqx.field(static=True, default=None)
     barrier: RelaxedBarrier = eqx.field(default_factory=RelaxedBarrier)
     penalty: float = eqx.field(static=True, default=20.0)
@@ -117,22 +120,22 @@ class SLQ(eqx.Module):
 
     def _start(self, problem: OptimalControlProblem, ts, x0, controls, states) -> IterationState:
         zero = jnp.zeros((), x0.dtype)
-        if states is None:
-            states = open_loop(problem, x0, controls, ts[0])
-            at = self._candidate(problem, ts, states, controls)
-            finite = jnp.isfinite(at.cost + at.violation)
-        else:
-            # Nothing is better than a trajectory with gaps: any finite step is.
-            at = Candidate(states.at[0].set(x0), controls, zero + jnp.inf, zero + jnp.inf)
-            finite = jnp.all(jnp.isfinite(at.states)) & jnp.all(jnp.isfinite(controls))
+        given = states is not None
+        states = states.at[0].set(x0) if given else open_loop(problem, x0, controls, ts[0])
+        at = self._candidate(problem, ts, states, controls)
+        finite = jnp.all(jnp.isfinite(states)) & jnp.all(jnp.isfinite(controls))
+        # What a guess with gaps costs does not matter.
+        finite &= jnp.array(given) | jnp.isfinite(at.cost + at.violation)
         ng = 0 if problem.equality is None else jax.eval_shape(problem.equality, x0, controls[0], ts[0]).shape[-1]
         sweep = empty_sweep(problem.horizon, x0.shape[0], problem.nu, ng, x0.dtype)
-        status = jnp.where(finite, Status.RUNNING, Status.NOT_FINITE).astype(jnp.int32)
-        status = jnp.where(self.max_iterations > 0, status, Status.MAX_ITERATIONS).astype(jnp.int32)
+        status = jnp.where(self.max_iterations > 0, Status.RUNNING, Status.MAX_ITERATIONS)
+        status = jnp.where(finite, status, Status.NOT_FINITE).astype(jnp.int32)
         penalty, count = zero + self.penalty, jnp.array(0, jnp.int32)
         return IterationState(
-            at, at, sweep, zero + jnp.inf, zero, zero + 1.0, penalty, penalty**-0.1, count, count, status
-        )
+            at=at, about=at, gap=zero + (jnp.inf if given else 0.0), sweep=sweep, stationarity=zero + jnp.inf,
+            regularisation=zero, growth=zero + 1.0, penalty=penalty, target=penalty**-0.1, iteration=count,
+            rejected=count, status=status,
+        )  # fmt: skip
 
     def _candidate(self, problem: OptimalControlProblem, ts: Array, states: Array, controls: Array) -> Candidate:
         knots = (states[:-1], controls, ts[:-1])
@@ -153,7 +156,8 @@ class SLQ(eqx.Module):
         swept = sweep.status == Status.CONVERGED
         stationarity = jnp.max(jnp.abs(sweep.feedforward))
         tolerance = default_tolerance(self.tolerance, at.controls.dtype) * (1.0 + jnp.max(jnp.abs(at.controls)))
-        gapless = jnp.isfinite(at.cost)
+        gap = jnp.where(jnp.isinf(state.gap), jnp.max(jnp.abs(model.d)), state.gap)
+        gapless = gap <= GAP_ROUNDING * jnp.finfo(gap.dtype).eps * (1.0 + jnp.max(jnp.abs(at.states)))
         converged = swept & gapless & (state.regularisation == 0) & (stationarity <= tolerance)
 
         def advance(alpha: Array) -> Candidate:
@@ -169,7 +173,9 @@ class SLQ(eqx.Module):
         penalty = jnp.maximum(state.penalty, jnp.where(swept, needed, 0.0))
         slope = sweep.decrease[0] - jnp.where(gapless, penalty * at.violation, 0.0)
         rule = LineSearch(self.line_search_decay, self.line_search_trials, self.line_search_block)
-        moved, _, accepted = search(advance, at, rule, SUFFICIENT_DECREASE * jnp.minimum(slope, 0.0), penalty)
+        # Nothing is better than a trajectory with gaps: any finite step is.
+        start = at._replace(cost=jnp.where(gapless, at.cost, jnp.inf))
+        moved, _, accepted = search(advance, start, rule, SUFFICIENT_DECREASE * jnp.minimum(slope, 0.0), penalty)
         accepted &= swept
         moved = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), moved, at)
         regularisation, growth = schedule(state.regularisation, state.growth, accepted)
@@ -177,6 +183,7 @@ class SLQ(eqx.Module):
         return IterationState(
             at=moved,
             about=at,
+            gap=jnp.where(accepted, 0.0, gap),
             sweep=sweep,
             stationarity=stationarity,
             regularisation=jnp.where(converged, state.regularisation, regularisation),
@@ -213,7 +220,7 @@ class SLQ(eqx.Module):
             value=QuadraticValue(sweep.value_hessian, sweep.value_gradient + bent, constant),
             multipliers=Multipliers(offset, sweep.multiplier_slope),
             active=jnp.zeros(at.controls.shape, bool),
-            defect=jnp.max(jnp.abs(defects(problem, at.states, at.controls, ts))),
+            defect=final.gap,
             status=final.status,
             iterations=final.iteration,
             stats=SolveStats(final.stationarity, final.regularisation, final.rejected, at.violation, final.penalty),

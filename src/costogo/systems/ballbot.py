@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from costogo.problem import DiscretisedCost, OptimalControlProblem, QuadraticCost, QuadraticTerminalCost, discretise
 from costogo.systems.mechanics import acceleration
+from costogo.systems.rotations import cross, rotation_x, rotation_y, rotation_z
 
 GRAVITY = 9.81
 
@@ -47,22 +48,16 @@ class Ballbot(eqx.Module):
 
     def _body_rates(self, q: Array) -> tuple[Float[Array, "3 3"], Float[Array, "3 3"]]:
         """Base to world, and the map from (yaw, pitch, roll) rates to the angular velocity in the body frame."""
-        (cy, cp, cr), (sy, sp, sr) = jnp.cos(q[2:]), jnp.sin(q[2:])
-        zero, one = jnp.zeros_like(cy), jnp.ones_like(cy)
-        rotation = jnp.stack([
-            cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr,
-            sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr,
-            -sp, cp * sr, cp * cr,
-        ]).reshape(3, 3)  # fmt: skip
-        rates = jnp.stack([-sp, zero, one, cp * sr, cr, zero, cp * cr, -sr, zero]).reshape(3, 3)
-        return rotation, rates
+        yaw, pitch, roll = q[2:]
+        tilt, last = rotation_y(pitch) @ rotation_x(roll), rotation_x(roll)
+        rates = jnp.stack([tilt[2], last[1], jnp.eye(3, dtype=q.dtype)[0]], axis=1)
+        return rotation_z(yaw) @ tilt, rates
 
     def _velocities(self, q: Float[Array, " 5"], qd: Float[Array, " 5"]) -> Float[Array, " 8"]:
         """Velocity of the ball (2, world), of the body's centre of mass (3, world), of turning (3, body)."""
         rotation, rates = self._body_rates(q)
         omega = rates @ qd[2:]
-        # omega x (l e_z), then to the world.
-        arm = self.body_height * (rotation[:, 0] * omega[1] - rotation[:, 1] * omega[0])
+        arm = self.body_height * rotation @ cross(omega, jnp.asarray([0.0, 0.0, 1.0], q.dtype))
         return jnp.concatenate([qd[:2], arm + jnp.append(qd[:2], 0.0), omega])
 
     def _inertia(self) -> tuple[Array, Array]:
@@ -103,7 +98,7 @@ class Ballbot(eqx.Module):
         inertia, body = (jnp.asarray(part, x.dtype) for part in self._inertia())
 
         def gyroscopic(w: Array) -> Array:
-            return jnp.zeros_like(w).at[5:].set(jnp.cross(w[5:], body * w[5:]))
+            return jnp.zeros_like(w).at[5:].set(cross(w[5:], body * w[5:]))
 
         turning = acceleration(self._velocities, inertia, gyroscopic, self.potential, q, qd, force)
         return jnp.concatenate([qd, turning])

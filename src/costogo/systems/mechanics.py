@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from costogo.lqr import cholesky, cholesky_solve
-
 
 def acceleration(
     velocities: Callable[[Array, Array], Array],
@@ -33,8 +31,15 @@ def acceleration(
     rhs = force - jax.grad(potential)(q) - J.T @ (inertia @ drift + gyroscopic(w))
     M = J.T @ inertia @ J
 
-    def solve(_, b: Array) -> Array:
-        return cholesky_solve(cholesky(M)[0], b[:, None])[:, 0]
-
+    inverse = _inverse(jax.lax.stop_gradient(M))
     # The derivative of a solution is a solution: nothing differentiates the factorisation.
-    return jax.lax.custom_linear_solve(lambda v: M @ v, rhs, solve, symmetric=True)
+    return jax.lax.custom_linear_solve(lambda v: M @ v, rhs, lambda _, b: inverse @ b, symmetric=True)
+
+
+def _inverse(M: Float[Array, "m m"]) -> Float[Array, "m m"]:
+    """Inverse of a small positive definite matrix by Gauss-Jordan steps, which need no pivots there."""
+    eye = jnp.eye(len(M), dtype=M.dtype)
+    table = jnp.concatenate([M, eye], axis=1)
+    for k in range(len(M)):
+        table -= jnp.outer(table[:, k] - eye[k], table[k] / table[k, k])
+    return table[:, len(M) :]

@@ -68,7 +68,7 @@ def tested(setting: MPCNetConfig, learner: MPCNet, state: MPCNetState, starts: i
     key = jax.random.PRNGKey(TEST_KEY)
     short, long = (learner.test(state.policy, key, starts=starts, steps=steps) for steps in (SHORT, LONG))
     noisy = learner.test(state.policy, key, starts=starts, steps=SHORT, noise=1.0)
-    teacher = learner.test_teacher(key, starts=min(starts, 10), steps=SHORT)
+    teacher = learner.test_teacher(state.policy, key, starts=min(starts, 10), steps=SHORT)
     feet = [
         foot_quality(setting, student_rollout(learner, state.policy, *learner.task.start(k), SHORT))
         for k in jax.random.split(key, starts)[:10]

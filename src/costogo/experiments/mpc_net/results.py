@@ -18,7 +18,7 @@ def compare(learner: MPCNet, state: MPCNetState, starts: int, steps: int) -> lis
     """Means over unseen starts, one row for the teacher, one for the student, one for the student with noisy sight."""
     key = jax.random.PRNGKey(TEST_KEY)
     rows = {
-        "teacher": learner.test_teacher(key, starts=starts, steps=steps),
+        "teacher": learner.test_teacher(state.policy, key, starts=starts, steps=steps),
         "student": learner.test(state.policy, key, starts=starts, steps=steps),
         "student, noise": learner.test(state.policy, key, starts=starts, steps=steps, noise=1.0),
     }
@@ -35,7 +35,8 @@ def student_rollout(learner: MPCNet, policy: Any, x0: jax.Array, t0: jax.Array, 
         return jnp.asarray(policy(o), x.dtype), memory, policy.propose(o)[0]
 
     times = t0 + task.controller.problem.dt * jnp.arange(steps, dtype=x0.dtype)
-    return closed_loop(act, task.plant, task.valid, None, x0, times)
+    rollout = closed_loop(act, task.plant, task.valid, None, x0[None], times[None])
+    return jax.tree.map(lambda a: a[0], rollout)
 
 
 def foot_quality(config: MPCNetConfig, rollout: Rollout) -> dict[str, float]:

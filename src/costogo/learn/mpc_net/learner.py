@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Int
 
@@ -15,7 +16,7 @@ from costogo.core.validate import require
 from costogo.learn.mpc_net.losses import LOSSES, quadratic_hamiltonian
 from costogo.learn.mpc_net.replay import Replay, Sample
 from costogo.learn.mpc_net.rollouts import closed_loop, scores
-from costogo.learn.mpc_net.teacher import Task, collect
+from costogo.learn.mpc_net.teacher import Collected, Task, collect
 from costogo.solvers import HamiltonianSample
 
 
@@ -97,47 +98,69 @@ class MPCNet(eqx.Module):
             return jnp.full((), self.alpha, float)
         return jnp.clip(1.0 - jnp.asarray(step, float) / (self.anneal * self.rounds), 0.0, 1.0)
 
-    def init(self, key: Array) -> MPCNetState:
-        """Fresh network, and a buffer filled by the teacher alone."""
-        key, network_key, data_key = jax.random.split(key, 3)
+    def blank(self, key: Array) -> MPCNetState:
+        """Fresh network and an empty buffer: what a checkpoint is read into, without a call of the teacher."""
+        key, network_key = jax.random.split(key)
         drawn = not hasattr(self.policy, "propose")
         policy = self.policy(network_key) if drawn else self.policy
-        found = _collect(self, policy, jnp.ones(()), data_key)
-        like = jax.tree.map(lambda a: a[0], found.samples)
-        replay = _insert(Replay.empty(like, self.capacity), found.samples, found.keep)
+        optimiser = self._optimiser().init(eqx.filter(policy, eqx.is_inexact_array))
+        replay = Replay.empty(self.task.sample_shapes(), self.capacity)
+        return MPCNetState(jnp.array(0, jnp.int32), key, policy, optimiser, replay)
+
+    def init(self, key: Array) -> MPCNetState:
+        """Fresh network, and a buffer filled by the teacher alone."""
+        key, data_key = jax.random.split(key)
+        state = self.blank(key)
+        with ThreadPoolExecutor(1) as pool:
+            # Compile what comes later while the teacher's program is compiled: a run on the empty buffer does that.
+            later = pool.submit(
+                lambda: jax.block_until_ready(
+                    (_train(self, state.policy, state.optimiser, state.replay, key), self.evaluate(state))
+                )
+            )
+            found = self._collected(state.policy, jnp.ones(()), data_key)
+            later.result()
+        replay = _insert(state.replay, found.samples, found.keep)
         require(
             int(replay.size) >= self.batch_size,
             f"the teacher left {int(replay.size)} sound samples of {found.keep.size}, fewer than a batch of "
             f"{self.batch_size}; it fails from most starts: look at its status, its constraints and its first guess",
         )
-        optimiser = self._optimiser().init(eqx.filter(policy, eqx.is_inexact_array))
-        return MPCNetState(jnp.array(0, jnp.int32), key, policy, optimiser, replay)
+        return eqx.tree_at(lambda s: s.replay, state, replay)
 
     def step(self, state: MPCNetState) -> tuple[MPCNetState, dict[str, Array]]:
         """One round: train on the buffer, and fill it with new rollouts at the same time."""
         key, data_key, batch_key = jax.random.split(state.key, 3)
         alpha = self.teacher_share(state.step + 1)
         with ThreadPoolExecutor(1) as pool:
-            teaching = pool.submit(lambda: jax.block_until_ready(_collect(self, state.policy, alpha, data_key)))
+            teaching = pool.submit(lambda: jax.block_until_ready(self._collected(state.policy, alpha, data_key)))
             policy, optimiser, metrics = _train(self, state.policy, state.optimiser, state.replay, batch_key)
             found = teaching.result()
         replay = _insert(state.replay, found.samples, found.keep)
-        metrics |= {f"rollout_{name}": value for name, value in found.metrics.items()}
+        metrics |= {f"rollout_{name}": jnp.mean(value) for name, value in found.metrics.items()}
         metrics |= {"alpha": alpha, "samples": replay.size}
         return MPCNetState(state.step + 1, key, policy, optimiser, replay), metrics
 
     def evaluate(self, state: MPCNetState) -> dict[str, Array]:
         """The student alone, from `tests` fixed starts (Algorithm C): means of `scores`, and the worst Hamiltonian."""
-        return _evaluate(self, state.policy) | _diagnose(self, state.policy, state.replay)
+        keys = jax.random.split(jax.random.PRNGKey(self.tests), self.tests)
+        found = _test(self.task, state.policy, keys, self.test_steps, jnp.asarray(0.0, float))
+        means = {name: jnp.mean(value) for name, value in found.items()}
+        return means | _diagnose(self, state.policy, state.replay)
 
     def test(self, policy: Any, key: Array, *, starts: int, steps: int, noise: float = 0.0) -> dict[str, Array]:
         """Scores of the student from random starts, one entry each; `noise` is the part of `spread` added to what it
         sees."""
-        return _test(self.task, policy, jax.random.split(key, starts), steps, jnp.asarray(noise))
+        level = jnp.asarray(noise, float)
+        return _in_groups(lambda keys: _test(self.task, policy, keys, steps, level), key, starts, self.tests)
 
-    def test_teacher(self, key: Array, *, starts: int, steps: int) -> dict[str, Array]:
-        """The same for the teacher, from the same starts."""
-        return _test_teacher(self.task, jax.random.split(key, starts), steps)
+    def test_teacher(self, policy: Any, key: Array, *, starts: int, steps: int) -> dict[str, Array]:
+        """The same for the teacher, from the same starts; `policy` is of no consequence, but part of the program."""
+        one = jnp.ones(())
+        return _in_groups(lambda keys: _collect(self, policy, one, keys, steps).metrics, key, starts, self.rollouts)
+
+    def _collected(self, policy: Any, alpha: Array, key: Array) -> Collected:
+        return _collect(self, policy, alpha, jax.random.split(key, self.rollouts), self.steps)
 
     def terms(self) -> list[str]:
         """Names of the terms of the Hamiltonian, in the order of `worst_term`."""
@@ -170,11 +193,19 @@ class MPCNet(eqx.Module):
         return optax.chain(optax.clip_by_global_norm(self.clip), optax.adam(schedule))
 
 
+def _in_groups(run: Callable[[Array], dict[str, Array]], key: Array, n: int, size: int) -> dict[str, Array]:
+    """Results of `n` keys, computed `size` at a time, so that any number shares one compiled program."""
+    keys = jax.random.split(key, n)
+    rows = np.arange(-(-n // size) * size).reshape(-1, size) % n
+    parts = [run(keys[row]) for row in rows]
+    return {name: jnp.concatenate([part[name] for part in parts])[:n] for name in parts[0]}
+
+
 @eqx.filter_jit
-def _collect(learner: MPCNet, policy: Any, alpha: Array, key: Array):
+def _collect(learner: MPCNet, policy: Any, alpha: Array, keys: Array, steps: int) -> Collected:
     return collect(
-        learner.task, policy, alpha, key, rollouts=learner.rollouts, steps=learner.steps,
-        neighbours=learner.neighbours, violation_weight=learner.violation_weight,
+        learner.task, policy, alpha, keys, steps=steps, neighbours=learner.neighbours,
+        violation_weight=learner.violation_weight,
     )  # fmt: skip
 
 
@@ -224,30 +255,10 @@ def _student(task: Task, policy: Any, noise: Array):
 
 @eqx.filter_jit
 def _test(task: Task, policy: Any, keys: Array, steps: int, noise: Array) -> dict[str, Array]:
-    return jax.vmap(lambda key: _score(task, key, steps, _student(task, policy, noise), lambda x, t: key))(keys)
-
-
-@eqx.filter_jit
-def _test_teacher(task: Task, keys: Array, steps: int) -> dict[str, Array]:
-    def act(state, x, t):
-        u, state, _ = task.controller.step(state, x, t)
-        return u, state, None
-
-    return jax.vmap(lambda key: _score(task, key, steps, act, lambda x, t: task.controller.init(x, t0=t)))(keys)
-
-
-def _score(task: Task, key: Array, steps: int, act: Callable, memory: Callable) -> dict[str, Array]:
-    x0, t0 = task.start(key)
-    times = t0 + task.controller.problem.dt * jnp.arange(steps, dtype=x0.dtype)
-    rollout = closed_loop(act, task.plant, task.valid, memory(x0, t0), x0, times)
-    return scores(task.controller.problem, rollout)
-
-
-@eqx.filter_jit
-def _evaluate(learner: MPCNet, policy: Any) -> dict[str, Array]:
-    keys = jax.random.split(jax.random.PRNGKey(learner.tests), learner.tests)
-    found = _test(learner.task, policy, keys, learner.test_steps, jnp.asarray(0.0))
-    return {name: jnp.mean(value) for name, value in found.items()}
+    x0, t0 = jax.vmap(task.start)(keys)
+    times = t0[:, None] + task.controller.problem.dt * jnp.arange(steps, dtype=x0.dtype)
+    rollout = closed_loop(_student(task, policy, noise), task.plant, task.valid, keys, x0, times)
+    return jax.vmap(lambda rollout: scores(task.controller.problem, rollout))(rollout)
 
 
 @eqx.filter_jit

@@ -30,22 +30,29 @@ def closed_loop(
     plant: Callable[[Array, Array, Array], Array],
     valid: Callable[[Array], Array],
     memory: Any,
-    x0: Array,
-    times: Float[Array, " steps"],
+    x0: Float[Array, "n nx"],
+    times: Float[Array, "n steps"],
 ) -> Rollout:
-    """Run `u, memory, extra = act(memory, x, t)` on `plant(x, u, t)` until `valid(x)` fails."""
+    """Run `u, memory, extra = act(memory, x, t)` on `plant(x, u, t)` until `valid(x)` fails, from `n` starts at once.
 
-    def step(carry, t):
-        x, memory, alive = carry
+    `memory`, and all arrays of the result, have a leading axis of length `n`; the functions are for one robot.
+    """
+
+    def one(x, memory, alive, t):
         u, memory, extra = act(memory, x, t)
         new = jnp.asarray(plant(x, u, t), x.dtype)
         good = alive & jnp.all(jnp.isfinite(new)) & valid(new)
-        kept = jnp.where(good, new, x)
-        return (kept, memory, good), (kept, u, good, extra)
+        return (jnp.where(good, new, x), memory, good), (u, extra)
 
-    start = valid(x0)
-    _, (states, controls, alive, extra) = jax.lax.scan(step, (x0, memory, start), times)
-    return Rollout(jnp.concatenate([x0[None], states]), controls, times, jnp.append(start, alive), extra)
+    def step(carry, t):
+        carry, (u, extra) = jax.vmap(one)(*carry, t)
+        return carry, (carry[0], u, carry[2], extra)
+
+    start = jax.vmap(valid)(x0)
+    _, rows = jax.lax.scan(step, (x0, memory, start), times.T)
+    states, controls, alive, extra = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1), rows)
+    states = jnp.concatenate([x0[:, None], states], axis=1)
+    return Rollout(states, controls, times, jnp.concatenate([start[:, None], alive], axis=1), extra)
 
 
 def scores(problem: OptimalControlProblem, rollout: Rollout) -> dict[str, Array]:

@@ -17,7 +17,7 @@ from costogo.solvers import Solution, expand_hamiltonian, hamiltonian_sample
 
 
 class Collected(NamedTuple):
-    """Samples of some rollouts, which of them are sound, and what happened."""
+    """Samples of some rollouts, which of them are sound, and what happened in each rollout."""
 
     samples: Sample
     keep: Bool[Array, " n"]
@@ -39,35 +39,36 @@ class Task(eqx.Module):
     valid: Callable
     spread: Float[Array, " nx"]
 
+    def sample_shapes(self) -> Sample:
+        """Shapes and types of one sample."""
+        problem = self.controller.problem
+        x, t = jax.eval_shape(self.start, jax.random.PRNGKey(0))
+        u = jax.ShapeDtypeStruct((problem.nu,), x.dtype)
+        (no,) = jax.eval_shape(self.observe, x, t).shape
+        (ng,) = (0,) if problem.equality is None else jax.eval_shape(problem.equality, x, u, t).shape
+        nu, nx = problem.nu, x.size
+        shapes = ((no,), (nu,), (nu,), (nu, nu), (nx,), (), (nx,), (ng,))
+        return Sample(*(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes))
+
 
 def collect(
     task: Task,
     policy: Any,
     alpha: Array,
-    key: Array,
+    keys: Array,
     *,
-    rollouts: int,
     steps: int,
     neighbours: int,
     violation_weight: float = 0.0,
 ) -> Collected:
-    """MPC rollouts with the applied control `alpha u_mpc + (1 - alpha) u_student` (paper eq. 10 and 11).
+    """One MPC rollout per key with the applied control `alpha u_mpc + (1 - alpha) u_student` (paper eq. 10 and 11).
 
     One MPC call per step. At each visited state, and at `neighbours` states drawn around it, the cost-to-go of that
     call gives costate, multipliers and Hamiltonian. Samples of a failed call, of a row that is not finite, or from
     beyond the end of a rollout are not kept; everything else is, failed rollouts included.
     """
-    keys = jax.random.split(key, rollouts)
-    gather = jax.vmap(lambda k: _rollout(task, policy, alpha, k, steps, neighbours, violation_weight))
-    samples, keep, metrics = gather(keys)
-    flat = jax.tree.map(lambda a: a.reshape(keep.size, *a.shape[3:]), samples)
-    return Collected(flat, keep.reshape(-1), {name: jnp.mean(value) for name, value in metrics.items()})
-
-
-def _rollout(task: Task, policy: Any, alpha: Array, key: Array, steps: int, neighbours: int, violation_weight: float):
-    start_key, noise_key = jax.random.split(key)
-    x0, t0 = task.start(start_key)
-    times = t0 + task.controller.problem.dt * jnp.arange(steps, dtype=x0.dtype)
+    x0, t0 = jax.vmap(task.start)(keys)
+    times = t0[:, None] + task.controller.problem.dt * jnp.arange(steps, dtype=x0.dtype)
 
     def act(memory, x, t):
         state, noise_key = memory
@@ -82,22 +83,27 @@ def _rollout(task: Task, policy: Any, alpha: Array, key: Array, steps: int, neig
         mixed = jnp.where(alpha >= 1, state.plan.controls[0], alpha * state.plan.controls[0] + (1 - alpha) * student)
         return mixed, (state, noise_key), (rows, solved)
 
-    memory = (task.controller.init(x0, t0=t0), noise_key)
+    memory = jax.vmap(lambda key, x, t: (task.controller.init(x, t0=t), jax.random.fold_in(key, 1)))(keys, x0, t0)
     rollout = closed_loop(act, task.plant, task.valid, memory, x0, times)
-    rows, solved = rollout.extra
-    here = rollout.alive[:-1]
-    finite = jnp.all(jnp.array([_finite_rows(leaf) for leaf in jax.tree.leaves(rows)]), axis=0)
-    keep = (here & solved)[:, None] & finite
-    metrics = scores(task.controller.problem, rollout)
-    metrics["teacher_failures"] = jnp.sum(here & ~solved, dtype=x0.dtype) / jnp.maximum(jnp.sum(here), 1)
-    metrics["dropped"] = jnp.sum(here[:, None] & ~keep, dtype=x0.dtype) / jnp.maximum(
-        jnp.sum(here) * (1 + neighbours), 1
-    )
-    return rows, keep, metrics
+    samples, solved = rollout.extra
+    here = rollout.alive[:, :-1]
+    finite = jnp.all(jnp.array([_finite_rows(leaf) for leaf in jax.tree.leaves(samples)]), axis=0)
+    keep = (here & solved)[..., None] & finite
+    metrics = jax.vmap(lambda rollout: scores(task.controller.problem, rollout))(rollout)
+    metrics |= {"teacher_failures": _share(~solved, here), "dropped": _share(~keep, here[..., None])}
+    flat = jax.tree.map(lambda a: a.reshape(keep.size, *a.shape[3:]), samples)
+    return Collected(flat, keep.reshape(-1), metrics)
+
+
+def _share(event: Array, where: Array) -> Array:
+    """Share of the entries in `where` that are events, for each rollout."""
+    where = jnp.broadcast_to(where, event.shape)
+    axes = tuple(range(1, event.ndim))
+    return jnp.sum(event & where, axes, dtype=float) / jnp.maximum(jnp.sum(where, axes), 1)
 
 
 def _finite_rows(leaf: Array) -> Array:
-    return jnp.all(jnp.isfinite(leaf), axis=tuple(range(2, leaf.ndim)))
+    return jnp.all(jnp.isfinite(leaf), axis=tuple(range(3, leaf.ndim)))
 
 
 def _sample(task: Task, solution: Solution, x: Array, t: Array, violation_weight: float) -> Sample:

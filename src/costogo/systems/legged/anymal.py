@@ -9,15 +9,8 @@ from jaxtyping import Array, Bool, Float
 
 from costogo.systems.legged.gait import Gait
 from costogo.systems.legged.kinodynamic import LeggedRobot, numpy_weights
-from costogo.systems.legged.rigid_body import (
-    body_acceleration,
-    body_inertia,
-    euler_rates,
-    euler_rotation,
-    rotation_x,
-    rotation_y,
-    rotation_z,
-)
+from costogo.systems.legged.rigid_body import body_acceleration, body_inertia
+from costogo.systems.rotations import euler_rates, euler_rotation, rotation_x, rotation_y, rotation_z
 
 LEGS = ("LF", "RF", "LH", "RH")  # front is +x, left is +y
 FRONT = np.array([1.0, 1.0, -1.0, -1.0])

@@ -9,7 +9,8 @@ from jaxtyping import Array, Bool, Float
 
 from costogo.systems.legged.gait import Gait
 from costogo.systems.legged.kinodynamic import LeggedRobot, numpy_weights
-from costogo.systems.legged.rigid_body import body_acceleration, body_inertia, rotation_y
+from costogo.systems.legged.rigid_body import body_acceleration, body_inertia
+from costogo.systems.rotations import rotation_y
 
 MASS = 26.0  # kg
 PITCH_INERTIA = 2.4  # kg m2, about the centre of mass
