@@ -66,7 +66,7 @@ def interleave(contenders: Sequence[Contender], effort: Effort) -> dict[str, Tim
                     samples[name].append(contender.sample(calls[name]))
             except Unavailable as reason:
                 dropped[name] = reason
-    return {name: dropped.get(name) or _summary(values) for name, values in samples.items()}
+    return {name: dropped.get(name) or summary(values) for name, values in samples.items()}
 
 
 def _calls(contender: Contender, effort: Effort) -> int:
@@ -76,6 +76,7 @@ def _calls(contender: Contender, effort: Effort) -> int:
     return max(1, min(100_000, round(effort.turn_seconds / max(seconds, 1e-9))))
 
 
-def _summary(values: list[float]) -> Timing:
+def summary(values: list[float]) -> Timing:
+    """Median and quartiles of some times."""
     low, _, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
     return Timing(statistics.median(values), low, high, len(values))

@@ -77,6 +77,13 @@ def test_every_command_explains_itself(capsys, name):
         ("reproduce diff_mpc/x9", "unknown experiment 'diff_mpc/x9'"),
         ("reproduce diff_mpc/x1 --seeds 0", "seeds is 0"),
         ("evaluate nowhere", "nowhere is not a run folder"),
+        ("export nowhere", "nowhere is not a run folder"),
+        ("render --physics", "physics needs an anymal run"),
+        ("train mpc_net --system balbot", "unknown system 'balbot'; did you mean 'ballbot'?"),
+        ("train mpc_net --gait trot", "gait is 'trot', but ballbot has none"),
+        ("train mpc_net --system anymal --gait gallop", "unknown gait 'gallop'"),
+        ("train mpc_net --starts 0", "starts is 0"),
+        ("demo --rounds 0", "rounds is 0"),
         ("render --system linear --steps 0", "steps is 0"),
         ("bench", "the benchmarks live in the repository"),
     ],
@@ -149,7 +156,7 @@ def test_a_network_controls_by_its_first_control():
 
 
 def test_train_resume_evaluate(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("costogo.cli.train.build", lambda config: regression())
+    monkeypatch.setattr("costogo.experiments.diff_mpc.imitation.build", lambda config: regression())
     train = "train diff_mpc --seeds 2 --out r"
     code, out, _ = run(capsys, f"{train} --epochs 7")
     assert code == 0 and "costogo evaluate r" in out
@@ -175,11 +182,31 @@ def test_train_resume_evaluate(capsys, tmp_path, monkeypatch):
     assert "does not fit this version of costogo" in mistake(capsys, "evaluate r")
 
 
+def test_a_distilled_run_end_to_end(capsys, tmp_path):
+    """Train for one round, then evaluate, export and render what is there."""
+    code, out, _ = run(capsys, "train mpc_net --system point_mass --rounds 1 --starts 5 --out r")
+    assert code == 0 and "costogo export r" in out
+    assert (tmp_path / "r" / "report.html").read_text().count("data:image/png") == 1
+    rows = list(csv.DictReader((tmp_path / "r" / "comparison.csv").open()))
+    assert [row["controller"] for row in rows] == ["teacher", "student", "student, noise"]
+    assert float(rows[0]["survived"]) == 1.0
+
+    code, out, _ = run(capsys, "evaluate r --starts 3")
+    assert code == 0 and "teacher" in out and "above the teacher's" in out
+    code, out, _ = run(capsys, "export r --out a/policy.npz a/policy.py --samples 10")
+    assert code == 0 and out.count("of JAX over 10 samples") == 2
+    assert (tmp_path / "a" / "policy.py").is_file()
+    assert "unknown export format '.txt'" in mistake(capsys, "export r --out policy.txt")
+    assert "physics needs an anymal run" in mistake(capsys, "render --run-folder r --physics")
+    code, out, _ = run(capsys, "render --run-folder r --steps 3 --out v.gif")
+    assert code == 0 and (tmp_path / "v.gif").read_bytes().startswith(b"GIF89a")
+
+
 def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
     def interrupted(config):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("costogo.cli.train.build", interrupted)
+    monkeypatch.setattr("costogo.experiments.diff_mpc.imitation.build", interrupted)
     code, _, err = run(capsys, "train diff_mpc --mode nn")
     assert code == 130
     assert "saved in runs/diff_mpc-pendulum-nn; the same command with --resume goes on" in err

@@ -1,12 +1,5 @@
 """Differentiable-MPC learners: descent, bookkeeping, and a kill in the middle of training."""
 
-import csv
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,10 +7,10 @@ import optax
 import pytest
 
 import costogo as ctg
-from costogo.io import CheckpointFolder, RunFolder
 from costogo.learn import ImitationData, Seeds, demonstrate, fit
 from costogo.learn.diff_mpc import DiffMPCImitation, LQRImitation
 from costogo.systems import random_matrices
+from killing import check_resumed_training
 
 HORIZON = 6
 SOLVER = ctg.BoxDDP(subproblem="clamped", max_iterations=30)
@@ -110,41 +103,6 @@ def test_lqr_imitation_learns(limit):
     assert model.evaluate(trained)["test_loss"] < 0.3 * model.evaluate(state)["test_loss"]
 
 
-RUN = """
-import sys; sys.path.insert(0, {tests!r})
-import jax; jax.config.update("jax_enable_x64", True)
-from test_diff_mpc import learner
-from costogo.io import RunFolder, train
-run = RunFolder.create(sys.argv[1], {{"seed": 0}}, resume=True)
-train(learner(), jax.random.PRNGKey(0), run, epochs=40, evaluate_every=4, checkpoint_every=3)
-"""
-
-
 def test_killed_training_resumes_bit_exactly(tmp_path):
-    """Issue acceptance 5: SIGKILL at a random epoch; parameters and metrics equal those of an undisturbed run."""
-    code = RUN.format(tests=os.path.dirname(__file__))
-
-    def start(name):
-        return subprocess.Popen([sys.executable, "-c", code, str(tmp_path / name)], stderr=subprocess.DEVNULL)
-
-    assert start("whole").wait(timeout=300) == 0
-    victim = start("killed")
-    target = int(np.random.default_rng().integers(4, 30))
-    deadline = time.monotonic() + 240
-    while victim.poll() is None and time.monotonic() < deadline:
-        path = tmp_path / "killed" / "metrics.csv"
-        if path.exists() and path.read_text().count("\n") > target:
-            victim.send_signal(signal.SIGKILL)
-        time.sleep(0.002)
-    victim.wait()
-    assert start("killed").wait(timeout=300) == 0
-
-    model = learner()
-    like = model.init(jax.random.PRNGKey(0))
-    ends = [CheckpointFolder(RunFolder(tmp_path / n).checkpoints).load_latest(like)[0] for n in ("whole", "killed")]
-    for a, b in zip(*map(jax.tree.leaves, ends), strict=True):
-        np.testing.assert_array_equal(a, b)
-    texts = [(tmp_path / n / "metrics.csv").read_text() for n in ("whole", "killed")]
-    assert texts[0] == texts[1]
-    with (tmp_path / "killed" / "metrics.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == 40
+    """Issue acceptance 5."""
+    check_resumed_training(tmp_path, "test_diff_mpc", learner(), epochs=40)

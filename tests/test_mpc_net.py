@@ -15,6 +15,7 @@ from costogo.learn.mpc_net import LOSSES, MPCNet, Replay, Sample, Task, closed_l
 from costogo.learn.mpc_net.losses import quadratic_hamiltonian
 from costogo.mpc import RecedingHorizon, simulate
 from costogo.nn import MixtureOfExperts
+from killing import check_resumed_training
 
 NO, NU = 3, 2
 KEY = jax.random.PRNGKey(0)
@@ -224,6 +225,31 @@ def test_same_seed_same_numbers(trained):
         np.testing.assert_array_equal(a, b)
 
 
+def test_killed_training_resumes_bit_exactly(tmp_path):
+    """Two threads, a replay buffer and a controller's plans later: the run is the same."""
+    check_resumed_training(tmp_path, "test_mpc_net", learner(), epochs=12)
+
+
+def test_a_blank_state_is_of_the_shapes_of_a_first_one():
+    """What a checkpoint is read into, made without the teacher."""
+    one, two = learner().blank(KEY), learner().init(KEY)
+    shapes = [[(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(eqx.filter(s, eqx.is_array))] for s in (one, two)]
+    assert shapes[0] == shapes[1]
+    for a, b in zip(jax.tree.leaves(one.policy), jax.tree.leaves(two.policy), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_any_number_of_starts(trained):
+    """Groups share a program; the last one is filled up and cut off. More starts begin with the same ones."""
+    it, state, _ = trained
+    few, many = (it.test(state.policy, KEY, starts=n, steps=20) for n in (3, 19))
+    assert few["cost"].shape == (3,) and many["cost"].shape == (19,)
+    assert len(set(np.asarray(many["cost"]).tolist())) == 19
+    teacher = it.test_teacher(state.policy, KEY, starts=3, steps=20)
+    assert teacher["cost"].shape == (3,)
+    np.testing.assert_allclose(few["cost"], teacher["cost"], rtol=0.2)
+
+
 def test_the_worst_term_is_named(trained):
     """A student that pushes against a limit, or ignores a row, is told which; names come from the constraint."""
     it, state, _ = trained
@@ -281,7 +307,8 @@ def test_failed_teacher_rows_are_dropped_and_counted():
 
 
 def test_violation_weight_adds_the_rows():
-    """`rho_c D'D` on the Hessian where the row holds, nothing where it does not."""
+    """`rho D' W D` on the Hessian where the row holds, nothing where it does not: the row weighs as much as the step
+    that changes it by one costs, here `d' (D H^-1 D')^-1 d` with `D = (1, -1)`."""
     task = cart()
     plain, weighted = (
         jax.jit(lambda key, w=w: collect(
@@ -292,7 +319,8 @@ def test_violation_weight_adds_the_rows():
     difference = np.asarray(weighted.hessian - plain.hessian)
     holds = np.mod(np.asarray(plain.time) + 1e-4, 0.4) < 0.2
     for k in range(4):
-        expected = 3.0 * np.array([[1.0, -1.0], [-1.0, 1.0]]) if holds[k] else np.zeros((2, 2))
+        D = np.array([[1.0, -1.0]]) * holds[k]
+        expected = 3.0 / (np.array([1.0, -1.0]) @ np.linalg.inv(plain.hessian[k]) @ [1.0, -1.0]) * D.T @ D
         np.testing.assert_allclose(difference[k], expected, atol=1e-4)
 
 

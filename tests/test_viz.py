@@ -9,10 +9,13 @@ from PIL import Image
 
 from costogo import CostogoError
 from costogo.core.errors import MissingExtraError
-from costogo.systems import CartPole, DoubleIntegrator, LinearSystem, Pendulum
+from costogo.systems import Ballbot, CartPole, DoubleIntegrator, LinearSystem, Pendulum, PointMass
+from costogo.systems.legged import PlanarWalker
 from costogo.viz import COLOURS, Recording, Report, draw_seeds, draw_trajectory, figure, film, save, write_video
 
 ORANGE = np.array([0xD5, 0x5E, 0x00])
+GREEN = np.array([0x00, 0x9E, 0x73])
+OBSTACLE = np.array([0xD9, 0xDD, 0xE2])
 SYSTEMS = {"cartpole": CartPole(), "pendulum": Pendulum(), "double_integrator": DoubleIntegrator()}
 
 
@@ -110,6 +113,70 @@ def test_a_positive_angle_leans_right_and_a_moving_cart_stays_in_the_picture():
     for frame in film(system, [moving]):
         columns = body(frame)
         assert len(columns) > 30 and columns.min() > 0 and columns.max() < 419
+
+
+ROBOTS = {"point_mass": (PointMass(), 0), "ballbot": (Ballbot(), 0), "walker": (PlanarWalker(), 1)}
+
+
+def robot_recording(name, distance=0.0, steps=4, **entries):
+    """The robot goes to the right; `entries` are those of the state that are not standing still at the origin."""
+    system, sideways = ROBOTS[name]
+    states = np.zeros((steps + 1, system.nx)) + (system.standing() if name == "walker" else 0.0)
+    for entry, value in entries.items():
+        states[:, int(entry[1:])] = value
+    states[:, sideways] += np.linspace(0.0, distance, steps + 1)
+    controls = np.ones((steps, system.nu))
+    controls[:, -1] = -1.0  # three equal torques would only turn the ballbot
+    return Recording("MPC", states, controls)
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_a_robot_moves_across_the_frames(name):
+    recordings = [robot_recording(name, 0.6), robot_recording(name, 0.6, steps=2)]
+    frames = list(film(ROBOTS[name][0], recordings, dt=0.1, size=(200, 160)))
+    assert len(frames) == 5
+    assert all(frame.shape == (160, 400, 3) and frame.dtype == np.uint8 for frame in frames)
+    assert np.all(np.diff([np.median(body(frame[:, :200])) for frame in frames]) > 2)
+    assert all(len(near(frame[:, :200], ORANGE)) > 10 for frame in frames[:-1])
+    assert len(near(frames[2][:, 200:], ORANGE)) == len(near(frames[-1], ORANGE)) == 0  # no control at the last state
+
+
+def test_a_pitching_robot_tips_to_the_right():
+    low = [body(next(film(PlanarWalker(), [robot_recording("walker", x0=x)], dt=0.1)))[-1] for x in (-0.3, 0.3)]
+    assert low[0] + 20 < low[1]  # lowest point of the trunk
+    pitch, yaw = (0.3, -0.3, 0.3), (0.0, 0.0, np.pi)
+    top = [
+        body(next(film(Ballbot(), [robot_recording("ballbot", x2=y, x3=p)])))[0]
+        for p, y in zip(pitch, yaw, strict=True)
+    ]
+    assert top[1] + 20 < top[0]  # tip of the mast
+    assert top[2] + 20 < top[0]  # turned around, it leans the other way
+
+
+def test_goal_and_obstacle_are_drawn():
+    frame = next(film(PointMass(), [robot_recording("point_mass", x0=-1.0)]))
+    disc, cross = near(frame, OBSTACLE), near(frame, GREEN)
+    radius, distance = np.sqrt(len(disc) / np.pi), cross.mean() - np.median(disc)
+    assert radius / distance == pytest.approx(0.5 / 2.0, rel=0.05)
+    frame = next(film(Ballbot(), [robot_recording("ballbot", x0=1.0)]))
+    assert len(near(frame, GREEN)) > 50
+    assert near(frame, GREEN).max() < body(frame).min()
+
+
+def test_the_arrows_are_contact_forces_at_the_feet():
+    columns = []
+    for foot in (0, 1):
+        standing = robot_recording("walker", x6=1.1)  # the left foot is behind
+        standing.controls[:, :4] = 0.0  # joint velocities remain, which are no forces
+        standing.controls[:, 2 * foot + 1] = 250.0
+        columns.append(near(next(film(PlanarWalker(), [standing], dt=0.025)), ORANGE))
+    assert np.ptp(columns[0]) < 20 and np.ptp(columns[1]) < 20  # upright
+    assert columns[0].mean() + 40 < columns[1].mean()
+
+
+def test_a_robot_without_a_time_step_needs_one():
+    with pytest.raises(CostogoError, match="PlanarWalker has no time step of its own; pass dt"):
+        film(PlanarWalker(), [robot_recording("walker")])
 
 
 def test_what_cannot_be_drawn_is_named():

@@ -4,9 +4,8 @@ Ours as one call (`solve_lqr`), as two (`backward`, whose result has all that a 
 in pure JAX; against a DDP iteration of Crocoddyl and a factorisation and solve of HPIPM on BLASFEO.
 """
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import jax
@@ -15,10 +14,9 @@ import numpy as np
 
 from benchmarks.cases.common import Case, Settings, missing, timing_fields
 from benchmarks.harness import Unavailable, interleave
-from benchmarks.ours import Compiled, compiled
+from benchmarks.ours import Compiled, compiled, implementation
 from benchmarks.report import Row
 from costogo.lqr import LQModel, backward, forward, set_threads, solve_lqr
-from costogo.lqr.native.library import VARIABLE
 
 # (nx, nu, N) and the size of the batch; the last is smaller to bound the memory.
 SIZES = (((4, 1, 25), 256), ((8, 4, 100), 256), ((24, 24, 100), 64))
@@ -121,24 +119,11 @@ def _compare(rows: dict[str, Row], batch: int) -> None:
                 row[key] = reference / row["us"]
 
 
-@contextmanager
-def _implementation(choice: str) -> Iterator[None]:
-    """Functions traced inside use this implementation of the sweeps."""
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = choice
-    try:
-        yield
-    finally:
-        del os.environ[VARIABLE]
-        if before is not None:
-            os.environ[VARIABLE] = before
-
-
 def _ours(way: Way, model: dict[str, np.ndarray], batch: int) -> Compiled:
     arrays: dict[str, Any] = model if batch == 1 else {k: np.stack([v] * batch) for k, v in model.items()}
     lq = LQModel(**{key: jnp.asarray(arrays[key]) for key in FIELDS})
     name = f"costogo {way.name}, {'one problem' if batch == 1 else f'batch {batch}'}"
-    with _implementation(way.implementation):
+    with implementation(way.implementation):
         return compiled(name, way.function, lq, jnp.asarray(arrays["x0"]))
 
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.cases.common import Case, Settings, timing_fields
-from benchmarks.cases.riccati import FIELDS, Way, _implementation, _one_call, random_model
+from benchmarks.cases.riccati import FIELDS, Way, _one_call, random_model
 from benchmarks.harness import Effort, interleave
-from benchmarks.ours import compiled
+from benchmarks.ours import compiled, implementation
 from benchmarks.report import Row
 from costogo.lqr import LQModel
 
@@ -45,7 +45,7 @@ def _point(axis: str, point: tuple[int, int, int, int], effort: Effort) -> list[
     ways = [way for way in WAYS if platforms == ["cpu"] or way.implementation == "jax"]
     found = []
     for way in ways:
-        with _implementation(way.implementation):
+        with implementation(way.implementation):
             found.append(compiled(f"{way.name}, {platforms[-1].upper()}", way.function, lq, x0))
     timings = interleave([mine.contender for mine in found], effort)
     base = {"axis": axis, "nx": nx, "nu": nu, "N": N, "batch": batch}

@@ -1,4 +1,4 @@
-"""Crocoddyl's DDP on a random LQ model: one backward pass and one forward pass, derivatives computed apart."""
+"""Crocoddyl's DDP on a random LQ model: one backward pass alone or with a forward pass, derivatives apart."""
 
 import crocoddyl
 import numpy as np
@@ -7,7 +7,7 @@ from benchmarks.peers.serve import Prepared, serve
 
 
 def prepare(given: dict[str, np.ndarray]) -> Prepared:
-    """One LQR action model per knot; the solution of the model from x0, and the timed parts of an iteration."""
+    """One LQR action model per knot; solution of the model from x0, gains, and the timed parts of an iteration."""
     problem = _shooting_problem(given)
     reference = crocoddyl.SolverDDP(problem)
     reference.solve([], [], 2)
@@ -20,8 +20,10 @@ def prepare(given: dict[str, np.ndarray]) -> Prepared:
         solver.computeDirection(False)
         solver.forwardPass(1.0)
 
-    work = {"sweep": sweep, "derivatives": solver.calcDiff}
-    solution = {"controls": np.array(reference.us), "states": np.array(reference.xs)}
+    work = {"sweep": sweep, "backward": solver.backwardPass, "derivatives": solver.calcDiff}
+    # Its feedback is u = -K x.
+    gains = -np.array(solver.K)
+    solution = {"controls": np.array(reference.us), "states": np.array(reference.xs), "gains": gains}
     return Prepared(work, solution, {"iterations": int(reference.iter)})
 
 

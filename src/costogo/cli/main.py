@@ -12,13 +12,18 @@ from costogo.core.errors import CostogoError, MissingExtraError, known
 # Command -> where it is, and what it does. Modules are imported only when their command is called.
 COMMANDS = {
     "solve": ("costogo.cli.solve:Solve", "solve one optimal control problem; plot, CSV, video"),
-    "train diff_mpc": ("costogo.cli.train:TrainDiffMPC", "learn the cost or the model of an MPC from an expert"),
+    "train diff_mpc": (
+        "costogo.cli.train_diff_mpc:TrainDiffMPC",
+        "learn the cost or the model of an MPC from an expert",
+    ),
     "train mpc_net": ("costogo.cli.train_mpc_net:TrainMPCNet", "distil an MPC into a network"),
-    "evaluate": ("costogo.cli.train:Evaluate", "metrics of a trained run"),
+    "evaluate": ("costogo.cli.evaluate:Evaluate", "metrics of a trained run"),
     "reproduce": ("costogo.cli.experiments:Reproduce", "a paper's figure: CSV, plot, claims with verdicts"),
     "render": ("costogo.cli.render:Render", "video of a system under MPC, or of what a run has learned"),
+    "export": ("costogo.cli.export:Export", "a learned policy as ONNX, NumPy and C files"),
     "bench": ("costogo.cli.bench:Bench", "what is installed and how fast it is"),
-    "demo": ("costogo.cli.experiments:Demo", "recover a cart-pole's physics through an MPC (minutes)"),
+    "demo": ("costogo.cli.experiments:Demo", "teach a network to balance a robot on a ball (a minute)"),
+    "demo-diff": ("costogo.cli.experiments:DemoDiff", "recover a cart-pole's physics through an MPC (minutes)"),
 }
 EXAMPLES = """
   costogo demo
@@ -26,6 +31,7 @@ EXAMPLES = """
   costogo train diff_mpc --system pendulum --mode mpc.dx --epochs 200
   costogo train mpc_net --system anymal --gait trot
   costogo evaluate runs/diff_mpc-pendulum-mpc.dx
+  costogo export runs/mpc_net-anymal-trot --out policy.onnx policy.h
   costogo reproduce diff_mpc/x2 --quick
 """
 

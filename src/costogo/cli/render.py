@@ -1,5 +1,6 @@
 """`costogo render`: videos of closed loops."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from costogo.cli.console import say
+from costogo.cli.evaluate import seed_metrics
+from costogo.cli.trained import TrainedRun
+from costogo.core.errors import CostogoError
 from costogo.core.validate import require
 from costogo.experiments.diff_mpc.imitation import learner_problem
 from costogo.mpc import RecedingHorizon, simulate
@@ -34,52 +38,68 @@ class NetworkController(eqx.Module):
 
 @dataclass(frozen=True)
 class Render:
-    """Make a video of a system under MPC, or of what a run has learned beside the expert.
+    """Make a video of a system under MPC, or of what a run has learned beside its expert.
 
-    Examples: "costogo render --system cartpole --out swing_up.mp4",
-    "costogo render --run-folder runs/diff_mpc-pendulum-mpc.dx --out learned.gif".
+    Examples: "costogo render --system cartpole --out swing_up.mp4", "costogo render --run-folder
+    runs/diff_mpc-pendulum-mpc.dx --out learned.gif", "costogo render --run-folder runs/mpc_net-anymal-trot --physics".
     """
 
     system: str = "cartpole"
     """pendulum, cartpole or double_integrator (with --run-folder: the run's)"""
     run_folder: Path | None = None
-    """folder that `costogo train` wrote; its best seed is shown beside the expert"""
+    """folder that `costogo train` wrote; the expert is shown beside it"""
     horizon: int = 20
     """intervals that the expert's MPC looks ahead (a run keeps its own)"""
     steps: int = 80
     """closed-loop steps"""
     seed: int = 0
-    """seed of the initial state"""
+    """seed of the initial state, and with --physics of the noise"""
+    physics: bool = False
+    """an anymal run in MuJoCo with noisy estimates instead of its model, for `steps` knots"""
     out: Path = Path("runs/mpc.mp4")
     """.mp4 or .gif"""
 
     def run(self) -> None:
         """Simulate and write the video."""
-        from costogo.viz import Recording, film, write_video
+        from costogo.viz import write_video
 
         require(self.steps >= 1, f"steps is {self.steps}; pass at least 1")
-        name, controllers = self.system, {}
-        if self.run_folder is not None:
-            name, controllers = _learned(self.run_folder)
+        trained = None if self.run_folder is None else TrainedRun.load(self.run_folder)
+        if self.physics and (trained is None or getattr(trained.config, "system", "") != "anymal"):
+            raise CostogoError("physics needs an anymal run; pass --run-folder, or leave out --physics")
+        if trained is not None and trained.kind == "mpc_net":
+            frames, fps = self._distilled(trained)
+        else:
+            frames, fps = self._benchmark(trained)
+        say(f"wrote {write_video(frames, self.out, fps=fps)}")
+
+    def _distilled(self, trained: TrainedRun) -> tuple[Iterable[np.ndarray], float]:
+        """Frames of an mpc_net run, and how many a second."""
+        from costogo.experiments.mpc_net import videos
+
+        show = videos.physics_frames if self.physics else videos.model_frames
+        return show(trained.config, trained.learner, trained.state.policy, self.seed, self.steps)
+
+    def _benchmark(self, trained: TrainedRun | None) -> tuple[Iterable[np.ndarray], float]:
+        """Frames of a benchmark system under its expert, and what a diff_mpc run has learned."""
+        from costogo.viz import Recording, film
+
+        name, controllers = (self.system, {}) if trained is None else _learned(trained)
         system = get(name)
-        solver = BoxDDP(subproblem="clamped")
-        controllers = {"expert": RecedingHorizon(system.problem(self.horizon), solver=solver), **controllers}
+        expert = RecedingHorizon(system.problem(self.horizon), solver=BoxDDP(subproblem="clamped"))
         x0 = system.initial_state(jax.random.PRNGKey(self.seed))
         recordings = []
-        for title, controller in controllers.items():
+        for title, controller in {"expert": expert, **controllers}.items():
             path = eqx.filter_jit(lambda c, x: simulate(c, x, self.steps, dynamics=system, dt=system.dt))(
                 controller, x0
             )
             recordings.append(Recording(title, np.asarray(path.states), np.asarray(path.controls)))
-        say(f"wrote {write_video(film(system, recordings), self.out, fps=1.0 / system.dt)}")
+        return film(system, recordings), 1.0 / system.dt
 
 
-def _learned(folder: Path) -> tuple[str, dict[str, Any]]:
+def _learned(trained: TrainedRun) -> tuple[str, dict[str, Any]]:
     """System of a run and the controller of its best seed."""
-    from costogo.cli.train import TrainedRun
-
-    trained = TrainedRun.load(folder)
-    best = int(np.nanargmin(trained.metrics()["validation_loss"]))
+    best = int(np.nanargmin(seed_metrics(trained)["validation_loss"]))
     state = jax.tree.map(lambda a: a[best] if eqx.is_array(a) else a, trained.state)
     system = get(trained.config.system)
     if trained.config.mode == "nn":

@@ -1,21 +1,21 @@
 """`costogo train mpc_net`: a network from an MPC, in a run folder."""
 
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 
 import jax
 
 from costogo.cli.console import say, say_table
+from costogo.cli.run_options import RunOptions
 from costogo.core.validate import require
 from costogo.experiments.claims import write_rows
 from costogo.experiments.mpc_net.presets import MPCNetConfig, build
 from costogo.experiments.mpc_net.results import compare, draw_learning
-from costogo.io import RunFolder, train
+from costogo.io import train
 from costogo.io.runs import read_rows
 
 
 @dataclass(frozen=True)
-class TrainMPCNet(MPCNetConfig):
+class TrainMPCNet(RunOptions, MPCNetConfig):
     """Distil an MPC into a network through the control Hamiltonian, in a run folder.
 
     The folder holds config.yaml, manifest.json, metrics.csv, checkpoints/, comparison.csv and report.html. A run that
@@ -25,34 +25,22 @@ class TrainMPCNet(MPCNetConfig):
 
     starts: int = 40
     """unseen starts of the comparison with the teacher"""
-    out: Path | None = None
-    """run folder; by default runs/mpc_net-SYSTEM-GAIT"""
-    resume: bool = False
-    """go on from the newest checkpoint of the folder"""
-    tensorboard: bool = False
-    """also write TensorBoard events"""
 
-    def __post_init__(self):
-        """Nothing: `run` checks, so that a mistake is answered in one line."""
+    learner = "mpc_net"
+    config_type = MPCNetConfig
 
-    @property
-    def folder(self) -> Path:
-        """Where the run is."""
-        return self.out or Path("runs") / "-".join(part for part in ("mpc_net", self.system, self.gait) if part)
-
-    @property
-    def after_interrupt(self) -> str:
-        """What to do after Ctrl-C."""
-        return f"The run is saved in {self.folder}; the same command with --resume goes on."
+    def label(self) -> tuple[str, ...]:
+        """System and gait."""
+        return self.system, self.gait
 
     def run(self) -> None:
         """Train, compare with the teacher, report."""
         from costogo.viz import Report
 
         require(self.starts >= 1, f"starts is {self.starts}; pass at least 1")
-        config = MPCNetConfig(**{f.name: getattr(self, f.name) for f in fields(MPCNetConfig)})
+        config = self.config()
         learner = build(config)
-        run = RunFolder.create(self.folder, {"learner": "mpc_net", **vars(config)}, resume=self.resume)
+        run = self.open(config)
         say(
             f"{config.system} {config.gait}: {learner.rounds} rounds, {learner.robot_minutes:.1f} minutes "
             "of robot time; the first rollouts compile for a while"
@@ -70,4 +58,4 @@ class TrainMPCNet(MPCNetConfig):
         report.media(picture, "The student alone, from fixed starts.")
         report.heading("Configuration").settings(run.read_config())
         report.heading("Where and when").settings(run.read_manifest()).write(run.report)
-        say(f"wrote {run.report}")
+        say(f"wrote {run.report}; video: costogo render --run-folder {run.path}; files: costogo export {run.path}")

@@ -14,6 +14,11 @@ EXPERIMENTS = {
     "diff_mpc/x3": "pendulum and cart-pole imitation: five modes, three train sizes",
     "diff_mpc/x4": "non-realisable expert: system identification against differentiable MPC",
     "mpc_net/e1": "one network, two gaits: a quadruped trots and walks from minutes of MPC data",
+    "mpc_net/e2": "Hamiltonian or cloning: violation on the model, falls in full physics",
+    "mpc_net/e3": "samples around visited states, or none: survival, noise, full physics",
+    "mpc_net/e4": "experts or one network: violation, experts in use",
+    "mpc_net/e5": "minutes of MPC data until the policy is stable",
+    "mpc_net/ladder": "every ablation with five seeds on ballbot and planar walker",
     "mpc_net/physics": "the quadruped in MuJoCo under MPC and learned policy, with noisy estimates",
 }
 

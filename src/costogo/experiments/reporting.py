@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from scipy.stats import t as student_t
 
 from costogo.viz import COLOURS, Report, draw_seeds
 
@@ -25,6 +26,20 @@ def mean_and_range(ax: Axes, rows: Iterable[dict[str, Any]], x: str, y: str, col
     points, values = seed_table(rows, x, y)
     if values.size:
         draw_seeds(ax, points, values, label, colour)
+
+
+def mean_and_interval(
+    ax: Axes, rows: Iterable[dict[str, Any]], x: str, y: str, colour: str, label: str, level: float = 0.95
+) -> None:
+    """Mean over seeds as a line, its confidence interval (Student's t) as a band; one seed has no band."""
+    points, values = seed_table(rows, x, y)
+    if not values.size:
+        return
+    mean, n = values.mean(axis=0), len(values)
+    ax.plot(points, mean, color=colour, label=label)
+    if n > 1:
+        half = student_t.ppf(0.5 + level / 2, n - 1) * values.std(axis=0, ddof=1) / np.sqrt(n)
+        ax.fill_between(points, mean - half, mean + half, color=colour, alpha=0.18, linewidth=0)
 
 
 def single_seeds(ax: Axes, rows: Iterable[dict[str, Any]], x: str, y: str) -> None:

@@ -9,81 +9,29 @@ import jax.numpy as jnp
 import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims, write_rows
-from costogo.experiments.mpc_net.presets import MPCNetConfig, build, walking_task
-from costogo.experiments.mpc_net.results import (
-    TEST_KEY,
-    draw_gating,
-    draw_learning,
-    draw_response,
-    foot_quality,
-    student_rollout,
-)
+from costogo.experiments.mpc_net.arms import STARTS, seeds_of
+from costogo.experiments.mpc_net.presets import MPCNetConfig, walking_task
+from costogo.experiments.mpc_net.results import draw_gating, draw_learning, draw_response, student_rollout
+from costogo.experiments.mpc_net.runs import Run, all_runs, exported, tested
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
-from costogo.io import RunFolder, export, train
-from costogo.io.runs import read_rows
-from costogo.learn.mpc_net import MPCNet, MPCNetState
 
 GAITS = ("trot", "static_walk")
-STARTS, SHORT, LONG = 40, 120, 240  # knots of 25 ms: 3 s and 6 s
 
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Train every gait and seed; write summary, figures and claims."""
-    seeds = config.seeds or (1 if config.quick else 3)
+    seeds, starts = seeds_of(config, 3), 4 if config.quick else STARTS
     summary, media = [], []
-    for gait in GAITS:
-        for seed in range(seeds):
-            setting = MPCNetConfig(system="anymal", gait=gait, seed=seed, rounds=2 if config.quick else None)
-            learner, state, place = trained(setting, folder / "runs" / f"{gait}-{seed}")
-            row = {"gait": gait, "seed": seed, **tested(setting, learner, state, 4 if config.quick else STARTS)}
-            summary.append(row | export_policy(state, folder / "policies" / f"{gait}-{seed}"))
-            if seed == 0:
-                media += draw(setting, learner, state, place, folder)
+    settings = [MPCNetConfig(system="anymal", gait=gait) for gait in GAITS]
+    for number, run in all_runs(config, folder, settings, seeds):
+        row = {"gait": GAITS[number], "seed": run.setting.seed, **tested(run, starts)}
+        summary.append(row | exported(run, folder / "policies"))
+        if run.setting.seed == 0:
+            media += draw(run, folder)
     write_rows(folder / "summary.csv", summary)
     rows = write_claims(folder, claims(summary, seeds))
     write_report(folder, "E-1: trot and static walk from minutes of MPC data", rows + summary, media, {"seeds": seeds})
-
-
-def trained(setting: MPCNetConfig, path: Path) -> tuple[MPCNet, MPCNetState, RunFolder]:
-    """Train in a run folder, or go on, or read what is there."""
-    learner = build(setting)
-    place = RunFolder.create(path, {"learner": "mpc_net", **vars(setting)}, resume=True)
-    state = train(
-        learner, jax.random.PRNGKey(setting.seed), place, epochs=learner.rounds, evaluate_every=4,
-        checkpoint_every=20, metric="rollout_survived", label=f"{setting.gait} {setting.seed}",
-    )  # fmt: skip
-    return learner, state, place
-
-
-def export_policy(state: MPCNetState, path: Path) -> dict[str, Any]:
-    """The policy as NumPy, ONNX and C files; relative difference from JAX and microseconds per sample of each."""
-    reports = [export(state.policy, path.with_suffix(suffix)) for suffix in (".npz", ".onnx", ".h")]
-    differences = {f"{report.path.suffix}, difference": report.relative for report in reports}
-    return differences | {f"{report.path.suffix}, microseconds": report.latency for report in reports}
-
-
-def tested(setting: MPCNetConfig, learner: MPCNet, state: MPCNetState, starts: int) -> dict[str, Any]:
-    """Survival over 3 and 6 s on unseen starts, cost beside the teacher's, and the feet over ten of them."""
-    key = jax.random.PRNGKey(TEST_KEY)
-    short, long = (learner.test(state.policy, key, starts=starts, steps=steps) for steps in (SHORT, LONG))
-    noisy = learner.test(state.policy, key, starts=starts, steps=SHORT, noise=1.0)
-    teacher = learner.test_teacher(state.policy, key, starts=min(starts, 10), steps=SHORT)
-    feet = [
-        foot_quality(setting, student_rollout(learner, state.policy, *learner.task.start(k), SHORT))
-        for k in jax.random.split(key, starts)[:10]
-    ]
-    return {
-        "minutes of data, at most": round(learner.robot_minutes, 2),
-        "survived 3 s": float(np.mean(short["survived"])),
-        "survived 6 s": float(np.mean(long["survived"])),
-        "survived 3 s, noise": float(np.mean(noisy["survived"])),
-        "cost": float(np.mean(short["cost"])),
-        "teacher's cost": float(np.mean(teacher["cost"])),
-        "violation": float(np.mean(short["violation"])),
-        "cone violated": float(np.mean(short["infeasible"])),
-        **{name: float(np.mean([row[name] for row in feet])) for name in feet[0]},
-    }
 
 
 def displaced(setting: MPCNetConfig) -> jax.Array:
@@ -92,11 +40,12 @@ def displaced(setting: MPCNetConfig) -> jax.Array:
     return x.at[3].set(0.3).at[4].set(0.15).at[2].set(np.deg2rad(25.0))
 
 
-def draw(setting: MPCNetConfig, learner: MPCNet, state: MPCNetState, place: RunFolder, folder: Path) -> list[Path]:
+def draw(run: Run, folder: Path) -> list[Path]:
     """Learning curve, response and gating of one run."""
-    rollout = student_rollout(learner, state.policy, displaced(setting), jnp.zeros(()), LONG)
+    setting = run.setting
+    rollout = student_rollout(run.learner, run.policy, displaced(setting), jnp.zeros(()), 2 * run.learner.test_steps)
     return [
-        draw_learning(read_rows(place.metrics), folder / f"learning_{setting.gait}.png"),
+        draw_learning(run.curves(), folder / f"learning_{setting.gait}.png"),
         draw_response(rollout, folder / f"response_{setting.gait}.png"),
         draw_gating(setting, rollout, folder / f"gating_{setting.gait}.png"),
     ]
@@ -117,11 +66,12 @@ def claims(summary: list[dict[str, Any]], seeds: int) -> list[Claim]:
             judge(three >= 0.9 and six >= 0.8 and minutes <= 10, three >= 0.5), seeds,
         ))  # fmt: skip
         error, force = (
-            np.mean([row[name] for row in rows]) for name in ("stance height error", "smallest stance force")
+            np.mean([row[name] for row in rows]) for name in ("largest stance height error", "smallest stance force")
         )
         found.append(Claim(
             f"{gait}: stance feet stay on the ground and push", "not reported",
-            f"height error {1e3 * error:.1f} mm, smallest vertical force {force:.0f} N, "
+            f"height error {1e3 * np.mean([row['stance height error'] for row in rows]):.1f} mm in the mean, "
+            f"{1e3 * error:.1f} mm at most, smallest vertical force {force:.0f} N, "
             f"slip {np.mean([row['slip'] for row in rows]):.2f} m/s, force on swinging feet "
             f"{np.mean([row['swing force'] for row in rows]):.1f} N",
             judge(error < 0.02 and force > 0, error < 0.04), seeds,

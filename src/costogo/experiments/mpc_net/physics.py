@@ -3,7 +3,7 @@
 Stands for the paper's hardware test (spec mpc_net 8.8). The policies are those of E-1; without them only the MPC runs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims, write_rows
+from costogo.experiments.mpc_net.arms import Comparison
 from costogo.experiments.mpc_net.presets import MPCNetConfig, task_of, walking_task
+from costogo.experiments.mpc_net.runs import name_of
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
 from costogo.io import load_numpy
@@ -119,7 +121,7 @@ def run(config: ExperimentConfig, folder: Path) -> None:
     for gait in GAITS:
         setting = MPCNetConfig(system="anymal", gait=gait)
         makers: dict[str, Callable] = {"mpc": planner(setting)}
-        exported = folder.parent / "e1" / "policies" / f"{gait}-0.npz"
+        exported = folder.parent / "e1" / "policies" / f"{name_of(setting)}.npz"
         if exported.is_file():
             makers["policy"] = student(setting, load_numpy(exported))
         for name, make in makers.items():
@@ -129,6 +131,22 @@ def run(config: ExperimentConfig, folder: Path) -> None:
     write_rows(folder / "summary.csv", summary)
     rows = write_claims(folder, claims(summary, seeds, seconds))
     write_report(folder, "ANYmal in MuJoCo under MPC and policy", rows + summary, media, {"seconds": seconds})
+
+
+def compare(config: ExperimentConfig, folder: Path, comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """The students of some comparisons in full physics, under a few seeds of noise each; writes `physics.csv`."""
+    noises, seconds = (1, 1.0) if config.quick else (3, SECONDS)
+    rows = []
+    for comparison in comparisons:
+        for arm, runs in comparison.runs.items():
+            for run in runs:
+                act = eqx.filter_jit(run.policy)
+                make = student(run.setting, lambda o, act=act: np.asarray(act(o)))
+                for noise in range(noises):
+                    label = {"system": comparison.title, "arm": arm, "seed": run.setting.seed, "noise": noise}
+                    rows.append(label | judged(simulate(run.setting, make(), noise, seconds)))
+    write_rows(folder / "physics.csv", rows)
+    return rows
 
 
 def simulate(setting: MPCNetConfig, act: Callable, seed: int, seconds: float) -> Record:
@@ -146,18 +164,23 @@ def judged(record: Record) -> dict[str, float]:
         "largest tilt [deg]": float(np.rad2deg(np.abs(record.states[:, :2]).max())),
         "lowest height [m]": float(record.states[:, 5].min()),
         "drift [m]": float(np.linalg.norm(record.final[3:5])),
+        "torque change [N m]": float(np.abs(np.diff(record.torques, axis=0)).mean()),
         "largest torque [N m]": float(np.abs(record.torques).max()),
         "programs without solution": float(record.failures),
     }
+
+
+def frames(record: Record) -> np.ndarray:
+    """Pictures of a run, `FRAMES_PER_SECOND`."""
+    every = max(1, round(1.0 / FRAMES_PER_SECOND / float(record.times[1] - record.times[0])))
+    return render_states(anymal_model(), record.states[::every], width=480, height=360)
 
 
 def film(record: Record, path: Path) -> Path:
     """Video of a run, in real time."""
     from costogo.viz import write_video
 
-    every = max(1, round(1.0 / FRAMES_PER_SECOND / float(record.times[1] - record.times[0])))
-    frames = render_states(anymal_model(), record.states[::every], width=480, height=360)
-    return write_video(frames, path, fps=FRAMES_PER_SECOND)
+    return write_video(frames(record), path, fps=FRAMES_PER_SECOND)
 
 
 def claims(summary: list[dict[str, Any]], seeds: int, seconds: float) -> list[Claim]:

@@ -1,6 +1,7 @@
 """What MPC-Net needs to know about each system: teacher, student, sizes of the training."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import jax
@@ -88,6 +89,7 @@ class MPCNetConfig:
     seed: int = 0
 
     def __post_init__(self):
+        object.__setattr__(self, "latent", tuple(self.latent))  # from a file it comes as a list
         known("system", self.system, SYSTEMS)
         gaits = {"anymal": GAITS, "planar": PLANAR_GAITS}.get(self.system)
         if gaits is None:
@@ -97,28 +99,50 @@ class MPCNetConfig:
         require(self.rounds is None or self.rounds >= 1, f"rounds is {self.rounds}; pass at least 1")
 
 
+# Cached: runs that have the same task and learner, such as seeds, share the programs that JAX compiles for them.
+
+
+@cache
+def _walking_task(system: str, gait: str) -> WalkingTask:
+    robot, gaits = (Anymal(), GAITS) if system == "anymal" else (PlanarWalker(), PLANAR_GAITS)
+    return WalkingTask(robot, gaits[gait or next(iter(gaits))])
+
+
+@cache
+def _task(system: str, gait: str) -> Task:
+    model, preset = _system(system, gait), PRESETS[system]
+    robot = getattr(model, "robot", model)
+    controller = RecedingHorizon(model.problem(), solver=SLQ(barrier=preset.barrier), iterations=1, guess=model.guess)
+    spread = jnp.asarray(robot.neighbour_spread(), float)
+    return Task(controller, model.plant(), model.observe, model.start, robot.valid, spread)
+
+
+def _system(system: str, gait: str) -> Any:
+    return {"point_mass": PointMass, "ballbot": Ballbot}.get(system, lambda: _walking_task(system, gait))()
+
+
 def walking_task(config: MPCNetConfig) -> WalkingTask:
     """Robot and gait of a legged system."""
-    robot, gaits = (Anymal(), GAITS) if config.system == "anymal" else (PlanarWalker(), PLANAR_GAITS)
-    return WalkingTask(robot, gaits[config.gait or next(iter(gaits))])
-
-
-def system_of(config: MPCNetConfig) -> Any:
-    """What knows problem, guess, plant, observation and starts."""
-    return {"point_mass": PointMass, "ballbot": Ballbot}.get(config.system, lambda: walking_task(config))()
+    return _walking_task(config.system, config.gait)
 
 
 def task_of(config: MPCNetConfig) -> Task:
     """Teacher and surroundings of the student."""
-    system, preset = system_of(config), PRESETS[config.system]
-    robot = getattr(system, "robot", system)
-    controller = RecedingHorizon(system.problem(), solver=SLQ(barrier=preset.barrier), iterations=1, guess=system.guess)
-    spread = jnp.asarray(robot.neighbour_spread(), float)
-    return Task(controller, system.plant(), system.observe, system.start, robot.valid, spread)
+    return _task(config.system, config.gait)
+
+
+def system_of(config: MPCNetConfig) -> Any:
+    """What knows problem, guess, plant, observation and starts."""
+    return _system(config.system, config.gait)
 
 
 def build(config: MPCNetConfig) -> MPCNet:
-    """The learner of a configuration."""
+    """The learner of a configuration; the seed is no part of it."""
+    return _build(replace(config, seed=0))
+
+
+@cache
+def _build(config: MPCNetConfig) -> MPCNet:
     system, preset = system_of(config), PRESETS[config.system]
     offset = np.zeros(preset.output_scale.shape)
     if config.system in ("anymal", "planar"):
@@ -128,7 +152,7 @@ def build(config: MPCNetConfig) -> MPCNet:
 
     def network(key: jax.Array) -> MixtureOfExperts:
         return MixtureOfExperts(
-            system.observation_size, len(offset), key=key, experts=config.experts, latent=tuple(config.latent),
+            system.observation_size, len(offset), key=key, experts=config.experts, latent=config.latent,
             gating=config.gating, input_std=preset.input_std, output_offset=offset, output_scale=preset.output_scale,
         )  # fmt: skip
 

@@ -40,9 +40,9 @@ class MPCNet(eqx.Module):
 
     `alpha` is "linear" (from one to zero over the first `anneal` of the `rounds`, then zero: the paper's algorithm with
     a tail of pure student rollouts) or a fixed number. `loss` is one of `hamiltonian`, `blended_hamiltonian`,
-    `cloning`, `cloning_norm`; `violation_weight` adds half its multiple of the squared constraint violation to the
-    Hamiltonian. `policy` is the initial network, or a function of a key that draws one; anything with `propose(o) ->
-    weights, controls` and `__call__` will do.
+    `cloning`, `cloning_norm`; `violation_weight` adds half its multiple of the squared constraint violation, measured
+    in the metric of the Hamiltonian, to the Hamiltonian. `policy` is the initial network, or a function of a key that
+    draws one; anything with `propose(o) -> weights, controls` and `__call__` will do.
 
     Deviations from the paper: batch mean, not sum; quadratic expansion of the Hamiltonian in the buffer; rounds instead
     of `mpcDecimation`; gradients whose global norm is above `clip` are scaled down.
@@ -109,8 +109,8 @@ class MPCNet(eqx.Module):
 
     def init(self, key: Array) -> MPCNetState:
         """Fresh network, and a buffer filled by the teacher alone."""
-        key, data_key = jax.random.split(key)
         state = self.blank(key)
+        key, data_key = jax.random.split(state.key)
         with ThreadPoolExecutor(1) as pool:
             # Compile what comes later while the teacher's program is compiled: a run on the empty buffer does that.
             later = pool.submit(
@@ -118,7 +118,7 @@ class MPCNet(eqx.Module):
                     (_train(self, state.policy, state.optimiser, state.replay, key), self.evaluate(state))
                 )
             )
-            found = self._collected(state.policy, jnp.ones(()), data_key)
+            found = self._collected(state.policy, jnp.ones(()), jax.random.split(data_key, self.rollouts))
             later.result()
         replay = _insert(state.replay, found.samples, found.keep)
         require(
@@ -126,14 +126,14 @@ class MPCNet(eqx.Module):
             f"the teacher left {int(replay.size)} sound samples of {found.keep.size}, fewer than a batch of "
             f"{self.batch_size}; it fails from most starts: look at its status, its constraints and its first guess",
         )
-        return eqx.tree_at(lambda s: s.replay, state, replay)
+        return eqx.tree_at(lambda s: (s.key, s.replay), state, (key, replay))
 
     def step(self, state: MPCNetState) -> tuple[MPCNetState, dict[str, Array]]:
         """One round: train on the buffer, and fill it with new rollouts at the same time."""
         key, data_key, batch_key = jax.random.split(state.key, 3)
-        alpha = self.teacher_share(state.step + 1)
+        alpha, keys = self.teacher_share(state.step + 1), jax.random.split(data_key, self.rollouts)
         with ThreadPoolExecutor(1) as pool:
-            teaching = pool.submit(lambda: jax.block_until_ready(self._collected(state.policy, alpha, data_key)))
+            teaching = pool.submit(lambda: jax.block_until_ready(self._collected(state.policy, alpha, keys)))
             policy, optimiser, metrics = _train(self, state.policy, state.optimiser, state.replay, batch_key)
             found = teaching.result()
         replay = _insert(state.replay, found.samples, found.keep)
@@ -146,7 +146,7 @@ class MPCNet(eqx.Module):
         keys = jax.random.split(jax.random.PRNGKey(self.tests), self.tests)
         found = _test(self.task, state.policy, keys, self.test_steps, jnp.asarray(0.0, float))
         means = {name: jnp.mean(value) for name, value in found.items()}
-        return means | _diagnose(self, state.policy, state.replay)
+        return means | _diagnose(self.task, state.policy, state.replay)
 
     def test(self, policy: Any, key: Array, *, starts: int, steps: int, noise: float = 0.0) -> dict[str, Array]:
         """Scores of the student from random starts, one entry each; `noise` is the part of `spread` added to what it
@@ -157,10 +157,11 @@ class MPCNet(eqx.Module):
     def test_teacher(self, policy: Any, key: Array, *, starts: int, steps: int) -> dict[str, Array]:
         """The same for the teacher, from the same starts; `policy` is of no consequence, but part of the program."""
         one = jnp.ones(())
-        return _in_groups(lambda keys: _collect(self, policy, one, keys, steps).metrics, key, starts, self.rollouts)
+        return _in_groups(lambda keys: self._collected(policy, one, keys, steps).metrics, key, starts, self.rollouts)
 
-    def _collected(self, policy: Any, alpha: Array, key: Array) -> Collected:
-        return _collect(self, policy, alpha, jax.random.split(key, self.rollouts), self.steps)
+    def _collected(self, policy: Any, alpha: Array, keys: Array, steps: int | None = None) -> Collected:
+        steps = self.steps if steps is None else steps
+        return _collect(self.task, policy, alpha, keys, steps, self.neighbours, self.violation_weight)
 
     def terms(self) -> list[str]:
         """Names of the terms of the Hamiltonian, in the order of `worst_term`."""
@@ -202,11 +203,10 @@ def _in_groups(run: Callable[[Array], dict[str, Array]], key: Array, n: int, siz
 
 
 @eqx.filter_jit
-def _collect(learner: MPCNet, policy: Any, alpha: Array, keys: Array, steps: int) -> Collected:
-    return collect(
-        learner.task, policy, alpha, keys, steps=steps, neighbours=learner.neighbours,
-        violation_weight=learner.violation_weight,
-    )  # fmt: skip
+def _collect(
+    task: Task, policy: Any, alpha: Array, keys: Array, steps: int, neighbours: int, weight: float
+) -> Collected:
+    return collect(task, policy, alpha, keys, steps=steps, neighbours=neighbours, violation_weight=weight)
 
 
 @eqx.filter_jit
@@ -262,7 +262,7 @@ def _test(task: Task, policy: Any, keys: Array, steps: int, noise: Array) -> dic
 
 
 @eqx.filter_jit
-def _diagnose(learner: MPCNet, policy: Any, replay: Replay) -> dict[str, Array]:
+def _diagnose(task: Task, policy: Any, replay: Replay) -> dict[str, Array]:
     """The sample of a thousand whose Hamiltonian is worst, and the term of it that grew most."""
     batch = replay.draw(jax.random.PRNGKey(0), 1000)
     controls = jax.vmap(policy)(batch.observation)
@@ -270,7 +270,7 @@ def _diagnose(learner: MPCNet, policy: Any, replay: Replay) -> dict[str, Array]:
     worst = jnp.argmax(jnp.where(jnp.isfinite(values), values, jnp.inf))
     row, u = jax.tree.map(lambda a: jnp.asarray(a[worst], float), (batch, controls))
     source = HamiltonianSample(row.state, row.time, row.control, row.costate, row.multipliers)
-    problem, barrier = learner.task.controller.problem, learner.task.controller.solver.barrier
+    problem, barrier = task.controller.problem, task.controller.solver.barrier
     growth = [
         jnp.ravel(new - old)
         for new, old in zip(

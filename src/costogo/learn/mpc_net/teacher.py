@@ -112,7 +112,7 @@ def _sample(task: Task, solution: Solution, x: Array, t: Array, violation_weight
     expansion = expand_hamiltonian(problem, task.controller.solver.barrier, source)
     hessian = expansion.hessian
     if violation_weight > 0 and problem.equality is not None:
-        hessian += violation_weight * _violation_metric(problem, x, expansion.control, t)
+        hessian += violation_weight * _violation_metric(problem, x, expansion.control, t, hessian)
     row = Sample(
         observation=task.observe(x, t),
         control=expansion.control,
@@ -126,9 +126,14 @@ def _sample(task: Task, solution: Solution, x: Array, t: Array, violation_weight
     return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), row)
 
 
-def _violation_metric(problem: Any, x: Array, u: Array, t: Array) -> Array:
-    """`D'D` of the active rows: what half the squared violation adds to the Hessian (spec 4.8)."""
+def _violation_metric(problem: Any, x: Array, u: Array, t: Array, hessian: Array) -> Array:
+    """`D' W D` of the active rows, what `1/2 g' W g` adds to the Hessian (spec 4.8), with `W = 1 / diag(D H^-1 D')`.
+
+    Rows are forces here and velocities there: weighed alike, one unit of weight doubles what a step costs that violates
+    a single row.
+    """
     D = value_and_jacobians(problem.equality, x[None], u[None], t[None])[2][0]
     if problem.equality_mask is not None:
         D = jnp.where(problem.equality_mask(t)[:, None] > 0, D, 0.0)
-    return D.T @ D
+    spread = jnp.sum(D * jnp.linalg.solve(hessian, D.T).T, axis=1)
+    return (D.T * jnp.where(spread > 0, 1.0 / jnp.where(spread > 0, spread, 1.0), 0.0)) @ D

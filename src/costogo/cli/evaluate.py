@@ -1,0 +1,58 @@
+"""`costogo evaluate`: what a run has learned, in numbers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+from tyro.conf import Positional
+
+from costogo.cli.console import say, say_table
+from costogo.cli.trained import TrainedRun
+from costogo.core.validate import require
+from costogo.experiments.mpc_net.results import compare
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Print the metrics of a run's newest checkpoint.
+
+    diff_mpc: losses and parameters, one column per seed. mpc_net: teacher and student from the same unseen starts.
+    Examples: "costogo evaluate runs/diff_mpc-pendulum-mpc.dx", "costogo evaluate runs/mpc_net-ballbot --starts 100".
+    """
+
+    run_folder: Positional[Path]
+    """folder that `costogo train` wrote"""
+    starts: int = 40
+    """mpc_net: number of unseen starts"""
+
+    def run(self) -> None:
+        """Evaluate and print."""
+        require(self.starts >= 1, f"starts is {self.starts}; pass at least 1")
+        trained = TrainedRun.load(self.run_folder)
+        TABLES[trained.kind](trained, self.starts)
+
+
+def seed_metrics(trained: TrainedRun) -> dict[str, np.ndarray]:
+    """Metrics of every seed of a run that trains several."""
+    return {name: np.asarray(v) for name, v in eqx.filter_jit(trained.learner.evaluate)(trained.state).items()}
+
+
+def _say_seeds(trained: TrainedRun, starts: int) -> None:
+    rows: list[list[Any]] = [["metric", *(f"seed {i}" for i in range(trained.config.seeds))]]
+    for name, value in seed_metrics(trained).items():
+        for index in np.ndindex(value.shape[1:]):
+            suffix = f"[{','.join(map(str, index))}]" if index else ""
+            rows.append([name + suffix, *(float(v) for v in value[(slice(None), *index)])])
+    say_table(rows)
+
+
+def _say_comparison(trained: TrainedRun, starts: int) -> None:
+    learner, state = trained.learner, trained.state
+    rows = compare(learner, state, starts, learner.test_steps)
+    say_table([list(rows[0]), *(list(row.values()) for row in rows)])
+    say(learner.explain(learner.evaluate(state)))
+
+
+TABLES = {"diff_mpc": _say_seeds, "mpc_net": _say_comparison}
