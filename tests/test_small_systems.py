@@ -80,7 +80,7 @@ def test_mpc_brings_it_home(system):
     assert np.all(jax.vmap(jax.vmap(system.valid))(run.states))
     goal = np.array(getattr(system, "goal", (0.0, 0.0)))
     distance = np.linalg.norm(run.states[..., :2] - goal, axis=-1)
-    assert np.all(distance[:, -1] < np.maximum(0.25 * distance[:, 0], 0.7))
+    assert np.all(distance[:, -1] < np.maximum(0.25 * distance[:, 0], 0.2))
 
 
 def test_point_mass_passes_on_the_side_of_its_start():

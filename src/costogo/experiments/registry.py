@@ -18,6 +18,7 @@ EXPERIMENTS = {
     "mpc_net/e3": "samples around visited states, or none: survival, noise, full physics",
     "mpc_net/e4": "experts or one network: violation, experts in use",
     "mpc_net/e5": "minutes of MPC data until the policy is stable",
+    "mpc_net/obstacle": "a point mass passes a disc on either side: experts or one network",
     "mpc_net/ladder": "every ablation with five seeds on ballbot and planar walker",
     "mpc_net/physics": "the quadruped in MuJoCo under MPC and learned policy, with noisy estimates",
 }

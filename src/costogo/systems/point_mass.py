@@ -36,6 +36,11 @@ class PointMass(eqx.Module):
         # The distance itself has no derivative at the centre.
         return jnp.sqrt(jnp.sum(x[:2] ** 2) + 1e-9) - self.radius
 
+    def margin(self, x: Array) -> Array:
+        """`1 - (radius / distance)^2`: positive outside the disc, and flat far away, so that the barrier of a distance
+        does not push the mass off its goal."""
+        return 1.0 - self.radius**2 / (jnp.sum(x[:2] ** 2) + 1e-3 * self.radius**2)
+
     def problem(self, horizon: int = 20) -> OptimalControlProblem:
         """Go to the goal and around the disc: `Q = diag(1, 1, .1, .1), R = 0.1 I` per second, and ten times Q at the
         end."""
@@ -48,7 +53,7 @@ class PointMass(eqx.Module):
             horizon=horizon,
             nu=self.nu,
             dt=self.dt,
-            inequality=lambda x, u, t: self.clearance(x)[None],
+            inequality=lambda x, u, t: self.margin(x)[None],
         )
 
     def guess(self, x: Array, ts: Array) -> tuple[Array, Array]:
