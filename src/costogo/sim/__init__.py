@@ -1,4 +1,4 @@
-"""Full-physics simulation of a quadruped in MuJoCo, and the whole-body controller that tracks plans on it."""
+"""MuJoCo as dynamics of any problem; a simulated quadruped, and the whole-body controller that tracks plans on it."""
 
 from costogo.core.errors import MissingExtraError
 
@@ -11,6 +11,8 @@ except ImportError as error:
 from costogo.sim.anymal import LEGS, MASS, anymal_model, anymal_xml, standing_state
 from costogo.sim.estimation import Estimate, EstimateNoise
 from costogo.sim.kinematics import RobotModel, from_mujoco, to_mujoco
+from costogo.sim.models import swimmer_model, swimmer_xml, walker_model, walker_xml
+from costogo.sim.mujoco_dynamics import BodyPush, MujocoDynamics
 from costogo.sim.quadruped import Push, QuadrupedSimulation, SimulationOptions
 from costogo.sim.rendering import render_states
 from costogo.sim.tracking import Record, track
@@ -19,9 +21,11 @@ from costogo.sim.whole_body import Command, Reference, TrackingGains, WholeBodyC
 __all__ = [
     "LEGS",
     "MASS",
+    "BodyPush",
     "Command",
     "Estimate",
     "EstimateNoise",
+    "MujocoDynamics",
     "Push",
     "QuadrupedSimulation",
     "Record",
@@ -35,6 +39,10 @@ __all__ = [
     "from_mujoco",
     "render_states",
     "standing_state",
+    "swimmer_model",
+    "swimmer_xml",
     "to_mujoco",
     "track",
+    "walker_model",
+    "walker_xml",
 ]

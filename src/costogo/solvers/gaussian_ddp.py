@@ -1,0 +1,218 @@
+"""Maximum-entropy DDP, and its extension by agreement with a policy: a Gaussian distribution over trajectories."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int
+
+from costogo.core.status import Status
+from costogo.core.validate import require, require_shape
+from costogo.lqr import LQModel, Sweep, backward
+from costogo.problem import AffineFeedback, OptimalControlProblem, expand, rollout, total_cost
+from costogo.solvers.forward_pass import Candidate, LineSearch, search
+from costogo.solvers.gaussian import (
+    GaussianTrajectory,
+    PolicyTerms,
+    agreeing_covariance,
+    entropy,
+    expected_cost,
+    propagate,
+)
+from costogo.solvers.iteration import REGULARISATION_MAX, check_iteration, default_tolerance, schedule
+
+SUFFICIENT_DECREASE = 1e-4
+SMALLEST_STEP = 1e-3
+
+TermsOf = Callable[[GaussianTrajectory], PolicyTerms]
+
+
+class DistributionSolution(eqx.Module):
+    """Distribution, cost of its mean, value of the objective, `E KL(pi || q)` of each knot, how it ended."""
+
+    q: GaussianTrajectory
+    cost: Float[Array, ""]
+    objective: Float[Array, ""]
+    divergence: Float[Array, " N"]
+    status: Int[Array, ""]
+    iterations: Int[Array, ""]
+
+
+class Fit(NamedTuple):
+    """Covariances with the gains that are best for them, and the value of the objective without the mean's cost."""
+
+    q: GaussianTrajectory
+    Quu: Array
+    value: Array
+
+
+class _State(NamedTuple):
+    q: GaussianTrajectory
+    value: Array
+    regularisation: Array
+    growth: Array
+    iteration: Array
+    status: Array
+
+
+class GaussianDDP(eqx.Module):
+    """Trajectory optimiser of constrained guided policy search (Levine and Koltun 2014, Algorithm 2; spec
+    constrained_gps section 4).
+
+    Minimises, by the mean trajectory, the gains `K` and the control covariances `C`,
+
+        sum_k l(x_k, u_k) + 1/2 tr(Sigma_k l_xu,xu) - 1/2 log |C_k| + lambda_k E KL(pi || q)_k
+
+    under linearised dynamics with process noise. An iteration is a mean pass (one backward sweep over the model with
+    the agreement added, eq. 3 to 5, and a line search on the true dynamics) and a covariance pass: gains by the same
+    sweep (eq. 7) and covariances in closed form (eq. 8) in turn, until neither changes by more than
+    `covariance_tolerance` or `covariance_sweeps` are spent. Without a policy (lambda = 0) this is maximum-entropy
+    iterative LQR, with `C = Quu^-1`.
+
+    Deviations from the paper: the covariances of all knots are updated together, by a part of the way where the
+    objective would rise, so that it never does; the line search accepts a step that lowers the objective (printed: one
+    that raises it); eigenvalues of `C` are at most `covariance_cap` (unit of the control squared).
+
+    `max_iterations` are as many as are wanted: ending there is normal. `STALLED` where no step is accepted at the
+    largest regularisation.
+    """
+
+    max_iterations: int | Array = 3
+    tolerance: float | None = eqx.field(static=True, default=None)
+    covariance_sweeps: int = eqx.field(static=True, default=20)
+    covariance_tolerance: float = eqx.field(static=True, default=1e-4)
+    covariance_cap: ArrayLike = jnp.inf
+    line_search_decay: float = eqx.field(static=True, default=0.5)
+    line_search_trials: int = eqx.field(static=True, default=10)
+    line_search_block: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self):
+        check_iteration(self)
+        for name in ("covariance_sweeps", "covariance_tolerance"):
+            require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; pass a positive number")
+
+    def run(
+        self,
+        problem: OptimalControlProblem,
+        q: GaussianTrajectory,
+        terms_of: TermsOf | None = None,
+        *,
+        noise: Float[Array, "nx nx"],
+        t0: ArrayLike = 0.0,
+    ) -> DistributionSolution:
+        """Improve `q`; one trajectory, batch with `jax.vmap`.
+
+        `q.state_covariances[0]` is the covariance of the start and is kept. `terms_of(q)` are the policy's averages
+        about a distribution, by `PolicyTerms`; its random numbers must be fixed. `noise` is that of the process, `F`.
+        """
+        N, nx, nu = problem.horizon, q.states.shape[-1], problem.nu
+        require_shape("q.controls", q.controls.shape, (N, nu), "pass a distribution over the problem's horizon")
+        require_shape("noise", noise.shape, (nx, nx), "pass the covariance of the process noise of one step")
+        if terms_of is None:
+            none = PolicyTerms.none(N, nx, nu, q.controls.dtype)
+            terms_of = lambda q: none  # noqa: E731
+        ts = problem.times(t0, q.states.dtype)
+        zero, count = jnp.zeros((), q.states.dtype), jnp.array(0, jnp.int32)
+        start = _State(q, zero + jnp.inf, zero, zero + 1.0, count, jnp.array(Status.RUNNING, jnp.int32))
+        final = jax.lax.while_loop(
+            lambda s: (s.status == Status.RUNNING) & (s.iteration < self.max_iterations),
+            lambda s: self._iterate(problem, terms_of, noise, ts, s),
+            start,
+        )
+        status = jnp.where(final.status == Status.RUNNING, Status.MAX_ITERATIONS, final.status).astype(jnp.int32)
+        q, cost = final.q, total_cost(problem, final.q.states, final.q.controls, ts)
+        divergence = terms_of(q).divergence(q)
+        return DistributionSolution(q, cost, cost + final.value, divergence, status, final.iteration)
+
+    def _iterate(self, problem: OptimalControlProblem, terms_of: TermsOf, noise, ts, state: _State) -> _State:
+        """One mean pass and one covariance pass."""
+        q, terms = state.q, terms_of(state.q)
+        model = expand(problem, q.states, q.controls, ts)
+        sweep = backward(terms.add_to(model, q.controls, q.covariances), regularisation=state.regularisation)
+        swept = sweep.status == Status.CONVERGED
+        moved, accepted = self._step(problem, terms_of, ts, q, sweep)
+        accepted &= swept
+        mean = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), moved, q)
+        fitted = self._fit(expand(problem, mean.states, mean.controls, ts), terms_of(mean), mean, noise, state)
+        regularisation, growth = schedule(state.regularisation, state.growth, accepted)
+        size = default_tolerance(self.tolerance, q.controls.dtype) * (1.0 + jnp.max(jnp.abs(q.controls)))
+        converged = swept & (state.regularisation == 0) & (jnp.max(jnp.abs(sweep.feedforward)) <= size)
+        status = jnp.where(regularisation > REGULARISATION_MAX, Status.STALLED, Status.RUNNING)
+        status = jnp.where(converged, Status.CONVERGED, status)
+        finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(model)]))
+        status = jnp.where(finite, status, Status.NOT_FINITE).astype(jnp.int32)
+        return _State(fitted.q, fitted.value, regularisation, growth, state.iteration + 1, status)
+
+    def _step(
+        self, problem: OptimalControlProblem, terms_of: TermsOf, ts: Array, q: GaussianTrajectory, sweep: Sweep
+    ) -> tuple[GaussianTrajectory, Array]:
+        """Line search over rollouts of the true dynamics, on the part of the objective that the mean decides."""
+        infinite = jnp.full_like(q.controls, jnp.inf)
+
+        def candidate(states: Array, controls: Array) -> Candidate:
+            terms = terms_of(_at(q, states, controls))
+            apart = controls - terms.mean
+            pulled = jnp.einsum("ki,ki->k", apart, jnp.linalg.solve(q.covariances, apart[..., None])[..., 0])
+            value = total_cost(problem, states, controls, ts) + 0.5 * jnp.sum(terms.weight * pulled)
+            return Candidate(states, controls, value, jnp.zeros_like(value))
+
+        def advance(alpha: Array) -> Candidate:
+            law = AffineFeedback(
+                q.states[:-1], q.controls + alpha * sweep.feedforward, sweep.gains, -infinite, infinite
+            )
+            return candidate(*rollout(problem.dynamics, q.states[0], law, ts[:-1]))
+
+        rule = LineSearch(self.line_search_decay, self.line_search_trials, self.line_search_block)
+        slope = SUFFICIENT_DECREASE * jnp.minimum(sweep.decrease[0], 0.0)
+        best, _, accepted = search(advance, candidate(q.states, q.controls), rule, slope, jnp.zeros(()))
+        return _at(q, best.states, best.controls), accepted
+
+    def _fit(self, model: LQModel, terms: PolicyTerms, q: GaussianTrajectory, noise: Array, state: _State) -> Fit:
+        """Covariance pass: gains and covariances in turn."""
+
+        def improve(carry):
+            at, step, _, count = carry
+            M = terms.second_moment(at.q.controls, at.q.gains, at.q.state_covariances)
+            target = agreeing_covariance(at.Quu, M, terms.weight, self.covariance_cap)
+            trial = _with_gains(
+                model, terms, q, at.q.covariances + step * (target - at.q.covariances), noise, state.regularisation
+            )
+            better = trial.value <= at.value + 1e-12 * (1.0 + jnp.abs(at.value))
+            change = jnp.maximum(_change(trial.q.covariances, at.q.covariances), _change(trial.q.gains, at.q.gains))
+            at = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, at)
+            return (
+                at,
+                jnp.where(better, jnp.minimum(1.0, 2.0 * step), 0.5 * step),
+                better & (change <= self.covariance_tolerance),
+                count + 1,
+            )
+
+        first = _with_gains(model, terms, q, q.covariances, noise, state.regularisation)
+        carry = (first, jnp.ones_like(first.value), jnp.array(False), jnp.array(0, jnp.int32))
+        return jax.lax.while_loop(
+            lambda c: ~c[2] & (c[1] > SMALLEST_STEP) & (c[3] < self.covariance_sweeps), improve, carry
+        )[0]
+
+
+def _with_gains(
+    model: LQModel, terms: PolicyTerms, q: GaussianTrajectory, covariances: Array, noise: Array, regularisation: Array
+) -> Fit:
+    """The gains that are best for some covariances, and what the objective then is."""
+    sweep = backward(terms.add_to(model, q.controls, covariances), regularisation=regularisation)
+    S = propagate(model, sweep.gains, covariances, q.state_covariances[0], noise)
+    q = GaussianTrajectory(q.states, q.controls, sweep.gains, covariances, S)
+    ahead = sweep.value_hessian[1:]
+    Quu = model.R + jnp.einsum("kxi,kxy,kyj->kij", model.B, ahead, model.B)
+    value = expected_cost(model, q) - entropy(covariances) + jnp.sum(terms.weight * terms.divergence(q))
+    return Fit(q, Quu, value)
+
+
+def _at(q: GaussianTrajectory, states: Array, controls: Array) -> GaussianTrajectory:
+    return GaussianTrajectory(states, controls, q.gains, q.covariances, q.state_covariances)
+
+
+def _change(new: Array, old: Array) -> Array:
+    return jnp.max(jnp.abs(new - old)) / (1e-12 + jnp.max(jnp.abs(old)))
