@@ -4,13 +4,11 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
 from benchmarks.harness import Contender, timed
-from costogo.lqr import set_threads
 from costogo.lqr.native.library import VARIABLE
 
 
@@ -50,26 +48,3 @@ def implementation(choice: str) -> Iterator[None]:
         del os.environ[VARIABLE]
         if before is not None:
             os.environ[VARIABLE] = before
-
-
-@contextlib.contextmanager
-def one_core() -> Iterator[None]:
-    """One thread for the kernels and, on Linux, one core for all threads of this process, XLA's included."""
-    pins = hasattr(os, "sched_setaffinity")
-    before = os.sched_getaffinity(0) if pins else set()
-    set_threads(1)
-    if pins:
-        _pin({max(before)})
-    try:
-        yield
-    finally:
-        if pins:
-            _pin(before)
-        set_threads(None)
-
-
-def _pin(cores: set[int]) -> None:
-    # A thread keeps the cores it was started with: those of XLA's pool are running already.
-    for thread in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(ProcessLookupError):
-            os.sched_setaffinity(int(thread.name), cores)

@@ -15,7 +15,7 @@ from benchmarks.anymal import Loop, constrained, parts_of
 from benchmarks.cases.common import Case, Settings, missing, timing_fields
 from benchmarks.cases.riccati import FIELDS, random_model
 from benchmarks.harness import Contender, Unavailable, interleave, summary
-from benchmarks.ours import Compiled, compiled, implementation, one_core
+from benchmarks.ours import Compiled, compiled, implementation
 from benchmarks.peers.process import Peer
 from benchmarks.report import Row
 from costogo.lqr import EqualityRows, LQModel, backward
@@ -53,8 +53,7 @@ def _task(gait: str, knots: int, dt: int) -> WalkingTask:
 def _closed_loops(loops: dict[tuple[str, str], Loop], grid: str, settings: Settings) -> list[Row]:
     """The calls as they come; the median is over all of them, not over the means of the turns."""
     effort = settings.effort if settings.quick else dataclasses.replace(settings.effort, turn_seconds=TURN)
-    with one_core():
-        interleave([loop.contender(" ".join(way)) for way, loop in loops.items()], effort)
+    interleave([loop.contender(" ".join(way)) for way, loop in loops.items()], effort)
     rows = []
     for (gait, way), loop in loops.items():
         loop.check()
@@ -84,8 +83,7 @@ def _split(loop: Loop, problem: str, settings: Settings) -> list[Row]:
     with ExitStack() as stack:
         theirs, found = _crocoddyl(stack, settings, model, sweeps[0].result.gains)
         rows.append({**rows[-1], "work": PEER, **theirs})
-        with one_core():
-            timings = interleave([loop.again(CALL), *(m.contender for m in mine), *found], settings.effort)
+        timings = interleave([loop.again(CALL), *(m.contender for m in mine), *found], settings.effort)
     for row in rows:
         row.update(timing_fields(timings[row["work"]], "ms") if row["work"] in timings else {})
     return _compared(rows, [part.contender.name for part in parts.of_call])
@@ -145,4 +143,5 @@ CASE = Case(
         ("difference", "largest difference of gains to ours", 2),
     ),
     run,
+    one_core=True,
 )

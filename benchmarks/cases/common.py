@@ -31,11 +31,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Case:
-    """A benchmark: name (of CSV file and docs marker), columns of its table, and the run."""
+    """A benchmark: name (of CSV file and docs marker), columns of its table, and the run; on one core if asked."""
 
     name: str
     columns: Sequence[Column]
     run: Callable[[Settings], list[Row]]
+    one_core: bool = False
 
 
 def timing_fields(timing: Timing | Unavailable, unit: str, per: int = 1) -> Row:
