@@ -145,7 +145,7 @@ def test_hamiltonian_is_the_weighted_distance(linear):
 
 
 def test_the_costate_at_the_current_state_would_be_wrong(linear):
-    """The trap of spec section 5: with V_x at the knot instead of the next one, the minimum moves by O(1)."""
+    """The trap of spec section 5: with V_x at the knot instead of the next one, the minimum moves: here by much."""
     problem, R, solution = linear
     sample = hamiltonian_sample(problem, solution, solution.states[3], 3)
     wrong = jax.grad(

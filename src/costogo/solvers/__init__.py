@@ -3,6 +3,8 @@
 from costogo.solvers.adjoint import ImplicitAdjoint, UnrolledAdjoint, adjoint_system
 from costogo.solvers.api import solve
 from costogo.solvers.box_ddp import BoxDDP
+from costogo.solvers.gaussian import GaussianTrajectory, PolicyTerms
+from costogo.solvers.gaussian_ddp import DistributionSolution, GaussianDDP
 from costogo.solvers.hamiltonian import (
     HamiltonianExpansion,
     HamiltonianSample,
@@ -16,10 +18,14 @@ from costogo.solvers.solution import Multipliers, QuadraticValue, Solution, Solv
 __all__ = [
     "SLQ",
     "BoxDDP",
+    "DistributionSolution",
+    "GaussianDDP",
+    "GaussianTrajectory",
     "HamiltonianExpansion",
     "HamiltonianSample",
     "ImplicitAdjoint",
     "Multipliers",
+    "PolicyTerms",
     "QuadraticValue",
     "Solution",
     "SolveStats",

@@ -39,7 +39,7 @@ class HamiltonianSample(eqx.Module):
         H(x, u, t) = [l(x, u, t) + dt sum_i b(h_i) + nu' g(x, u, t) + p' (f(x, u, t) - x)] / dt,
 
     with the costate `p = V_x,k+1` at the *next* state under the solver's policy (form B of spec section 5; the costate
-    at the current state would move the minimum by O(1)). `control` is the policy's.
+    at the current state would move the minimum, in proportion to dt). `control` is the policy's.
     """
 
     state: Float[Array, " nx"]
