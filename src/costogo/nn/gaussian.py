@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
@@ -40,7 +41,7 @@ class GaussianPolicy(eqx.Module):
         for name, value in (("no", no), ("nu", nu), ("hidden", hidden)):
             require(value >= 1, f"{name} is {value}; pass at least 1")
         for name, value in (("std", std), ("input_std", input_std), ("output_scale", output_scale)):
-            require(bool(jnp.all(jnp.asarray(value) > 0)), f"{name} is {value}; pass positive numbers")
+            require(bool(np.all(np.asarray(value) > 0)), f"{name} is {value}; pass positive numbers")
         first, second = jax.random.split(key)
         mean, spread = jnp.asarray(input_mean), jnp.asarray(input_std)
         self.normalise = Affine(no, -mean / spread, 1.0 / spread, dtype)

@@ -1,0 +1,86 @@
+"""Constrained guided policy search on a pendulum: the loop of Algorithm 1."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import costogo as ctg
+from costogo import CostogoError
+from costogo.learn import Callback, fit
+from costogo.learn.constrained_gps import ConstrainedGPS
+from costogo.nn import GaussianPolicy
+
+STARTS = jnp.array([[2.2, 0.0], [-2.0, 0.5]])
+
+
+def problem_of(target):
+    """A damped pendulum that is to be held near upright; the condition is an offset of the goal."""
+
+    def flow(x, u, t):
+        return jnp.stack([x[1], 4.0 * jnp.sin(x[0]) + 3.0 * u[0] - 0.2 * x[1]])
+
+    def cost(x, u, t):
+        return 1.0 - jnp.cos(x[0] - target) + 0.05 * x[1] ** 2 + 0.01 * u[0] ** 2
+
+    return ctg.OptimalControlProblem(ctg.discretise(flow, 0.05, "rk4"), cost, horizon=40, nu=1, dt=0.05)
+
+
+def learner(**given):
+    options = {"first_iterations": 40, "samples": 6, "fit_iterations": 60, "ramp": 8, **given}
+    return ConstrainedGPS(
+        problem_of, jnp.zeros(2), STARTS, 0.01 * jnp.eye(2), 1e-5 * jnp.eye(2),
+        lambda key: GaussianPolicy(3, 1, key=key, hidden=8, dtype=jnp.float64),
+        lambda x: jnp.stack([jnp.sin(x[0]), jnp.cos(x[0]), x[1]]),
+        valid=lambda x: jnp.abs(x[1]) < 30.0, **options,
+    )  # fmt: skip
+
+
+def test_policy_and_trajectories_come_together():
+    """Cost of the policy close to that of the trajectories, divergence down by an order, multipliers up."""
+    it, rows = learner(rate=5.0), []
+
+    class Keep(Callback):
+        def on_epoch(self, epoch, state, metrics):
+            rows.append(metrics)
+
+    state = fit(it, eqx.filter_jit(it.init)(jax.random.PRNGKey(0)), epochs=14, evaluate_every=7, callbacks=[Keep()])
+    assert rows[-1]["failed"] == 0 and rows[-1]["trajectory_failures"] == 0
+    assert rows[-1]["cost"] < 1.05 * rows[-1]["trajectory_cost"]
+    assert rows[-1]["divergence"] < 0.1 * rows[0]["divergence"]
+    np.testing.assert_array_less([row["weight"] for row in rows[:-1]], [row["weight"] for row in rows[1:]])
+    np.testing.assert_allclose([rows[0]["scale"], rows[-1]["scale"]], [0.1, 1.0])
+    assert np.all(np.cos(state.q.states[:, -1, 0]) > 0.95)  # upright, after whatever turns
+    costs, failed = eqx.filter_jit(it.test)(
+        state.policy, jnp.zeros(3), jnp.array([[1.8, 0.0], [-1.5, 0.0], [1.0, 40.0]])
+    )
+    assert not np.any(failed[:2]) and failed[2] and costs[2] == it.worst
+
+
+def test_same_seed_same_numbers():
+    it = learner(first_iterations=5)
+    init, step = eqx.filter_jit(it.init), eqx.filter_jit(it.step)
+    one, two = (step(init(jax.random.PRNGKey(4)))[0] for _ in range(2))
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "answer"),
+    [
+        ({"ramp": 0}, "ramp is 0"),
+        ({"first_scale": 2.0}, "first_scale is 2.0"),
+        ({"samples": 3}, "samples is 3"),
+    ],
+)
+def test_mistakes(wrong, answer):
+    with pytest.raises(CostogoError, match=answer):
+        learner(**wrong)
+
+
+def test_conditions_and_starts_must_match():
+    with pytest.raises(CostogoError, match="conditions have a leaf of length 3"):
+        dataclasses.replace(learner(), conditions=jnp.zeros(3))
