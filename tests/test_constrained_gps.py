@@ -14,6 +14,7 @@ from costogo.learn import Callback, fit
 from costogo.learn.constrained_gps import ConstrainedGPS
 from costogo.nn import GaussianPolicy
 
+pytestmark = pytest.mark.usefixtures("no_cache_writes")
 STARTS = jnp.array([[2.2, 0.0], [-2.0, 0.5]])
 
 

@@ -82,7 +82,7 @@ class GaussianDDP(eqx.Module):
 
     max_iterations: int | Array = 3
     tolerance: float | None = eqx.field(static=True, default=None)
-    covariance_sweeps: int = eqx.field(static=True, default=20)
+    covariance_sweeps: int | Array = 20
     covariance_tolerance: float = eqx.field(static=True, default=1e-4)
     covariance_cap: ArrayLike = jnp.inf
     line_search_decay: float = eqx.field(static=True, default=0.5)
@@ -92,7 +92,8 @@ class GaussianDDP(eqx.Module):
     def __check_init__(self):
         check_iteration(self)
         for name in ("covariance_sweeps", "covariance_tolerance"):
-            require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; pass a positive number")
+            value = getattr(self, name)
+            require(isinstance(value, jax.Array) or value > 0, f"{name} is {value}; pass a positive number")
 
     def run(
         self,
