@@ -28,10 +28,10 @@ demo-diff: $(STAMP) ## recover a cart-pole's physics by differentiating through 
 	$(BIN)/costogo demo-diff
 
 test: $(STAMP) ## the tests, without the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 $(TESTS)
 
 test-full: $(STAMP) ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m '' $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 -m '' $(TESTS)
 
 check: format lint types layers docs test ## everything CI runs
 

@@ -1,5 +1,6 @@
 """Tests run in float64, with a compilation cache that outlives the run."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -13,12 +14,10 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
-@pytest.fixture
-def no_cache_writes():
-    """Nothing that is compiled goes to the persistent cache: jaxlib 0.9.2 aborted once while it wrote a program of
-    nested loops with linear algebra."""
-    name = "jax_persistent_cache_min_compile_time_secs"
-    before = getattr(jax.config, name)
-    jax.config.update(name, 1e9)
+@pytest.fixture(autouse=True, scope="module")
+def drop_programs():
+    """Forget the programs of one file at its end. Each maps memory, and Linux allows a process 65530 maps: the whole
+    suite in one process comes near that, and jaxlib dies there, mostly while it writes a program to the cache."""
     yield
-    jax.config.update(name, before)
+    jax.clear_caches()
+    gc.collect()

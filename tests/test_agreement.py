@@ -13,7 +13,6 @@ from costogo.learn.constrained_gps import ascend, draw_noise, fit_policy, policy
 from costogo.nn import GaussianPolicy
 from costogo.solvers import GaussianDDP, GaussianTrajectory, PolicyTerms
 
-pytestmark = pytest.mark.usefixtures("no_cache_writes")
 KEY = jax.random.PRNGKey(0)
 N, NX, NU = 12, 2, 1
 A, B = jnp.array([[1.0, 0.1], [0.0, 1.0]]), jnp.array([[0.0], [0.1]])

@@ -14,11 +14,11 @@ import costogo as ctg
 from costogo.core.status import Status
 from costogo.lqr import backward
 from costogo.problem import expand, open_loop, total_cost
-from costogo.solvers.gaussian import GaussianTrajectory, PolicyTerms, agreeing_covariance, propagate
-from costogo.solvers.gaussian_ddp import GaussianDDP, _with_gains
+from costogo.solvers.gaussian import GaussianTrajectory, propagate
+from costogo.solvers.gaussian_ddp import GaussianDDP
+from costogo.solvers.policy_terms import LikelihoodTerms, PolicyTerms, agreeing_covariance
 from costogo.systems import Pendulum
 
-pytestmark = pytest.mark.usefixtures("no_cache_writes")
 N, NX, NU = 5, 3, 2
 KEYS = jax.random.split(jax.random.PRNGKey(3), 20)
 NOISE = 1e-4 * jnp.eye(NX)
@@ -192,7 +192,7 @@ def test_with_a_heavy_weight_it_is_the_policy():
     """Check 7: gains, mean and covariance tend to the policy's, at a distance inverse to the weight."""
     solver = GaussianDDP(max_iterations=4, covariance_sweeps=100, covariance_tolerance=1e-9)
     apart = []
-    for weight in (1e4, 1e6):
+    for weight in (1e5, 1e7):
         terms_of = linear_policy(weight)
         solved = solver.run(problem(), distribution(), terms_of, noise=NOISE)
         terms = terms_of(solved.q)
@@ -203,7 +203,7 @@ def test_with_a_heavy_weight_it_is_the_policy():
         )
         apart.append([float(jnp.abs(ours - policy).max()) for ours, policy in pairs])
     assert np.all(np.array(apart[1]) < 1e-3)
-    np.testing.assert_allclose(np.array(apart[0]) / np.array(apart[1]), 100.0, rtol=0.3)
+    np.testing.assert_allclose(np.array(apart[0]) / np.array(apart[1]), 100.0, rtol=0.2)
     assert solved.divergence.max() < 1e-4
 
 
@@ -243,6 +243,51 @@ def test_the_line_search_never_raises_its_objective():
     np.testing.assert_allclose(alone.controls, at.controls[1], rtol=1e-6, atol=1e-8)
 
 
+def test_variational_terms_end_at_a_stationary_point():
+    """B1 of the spec: gains and covariances that minimise cost - entropy - E log pi, written out with autodiff."""
+    q, agreement = distribution(), linear_policy(1.0)
+
+    def terms_of(q):
+        terms = agreement(q)
+        return LikelihoodTerms(terms.mean, terms.slope, terms.covariance, terms.weight)
+
+    solved = GaussianDDP(max_iterations=2).run(problem(), q, terms_of, noise=NOISE)
+    found, terms = solved.q, terms_of(solved.q)
+    model = expand(problem(), found.states, found.controls, jnp.arange(N + 1.0))
+
+    def objective(controls, gains, covariances):
+        states = [q.states[0]]
+        for k in range(N):
+            states.append(problem().dynamics(states[-1], controls[k], 0.0))
+        S = propagate(model, gains, covariances, q.state_covariances[0], NOISE)
+        total = sum(problem().stage_cost(states[k], controls[k], 0.0) for k in range(N))
+        total += 0.5 * jnp.trace(model.Q[N] @ S[N])
+        for k in range(N):
+            K, C, mu = gains[k], covariances[k], agreement(eqx.tree_at(lambda q: q.states, q, jnp.stack(states))).mean
+            Z = jnp.block([[S[k], S[k] @ K.T], [K @ S[k], K @ S[k] @ K.T + C]])
+            H = jnp.block([[model.Q[k], model.P[k].T], [model.P[k], model.R[k]]])
+            turn, d = K - terms.slope[k], controls[k] - mu[k]
+            spread = C + jnp.outer(d, d) + turn @ S[k] @ turn.T
+            total += 0.5 * jnp.trace(Z @ H) - 0.5 * jnp.linalg.slogdet(C)[1]
+            total += 0.5 * jnp.trace(jnp.linalg.inv(terms.covariance[k]) @ spread)
+        return total
+
+    at = (found.controls, found.gains, found.covariances)
+    np.testing.assert_allclose(objective(*at), solved.objective, rtol=1e-10)
+    for slope in jax.grad(objective, (0, 1, 2))(*at):
+        assert jnp.abs(slope).max() < 1e-6
+
+
+def test_limit_on_the_spread_of_the_states():
+    """Standard deviations stay below it, correlations are kept."""
+    q, model = distribution(), expand(problem(), distribution().states, distribution().controls, jnp.arange(N + 1.0))
+    free = propagate(model, q.gains, q.covariances, q.state_covariances[0], NOISE)
+    limit = 0.5 * jnp.sqrt(jnp.diagonal(free[1]))
+    held = propagate(model, q.gains, q.covariances, q.state_covariances[0], NOISE, limit)
+    np.testing.assert_allclose(held[1], 0.25 * free[1], rtol=1e-12)
+    assert np.all(jnp.sqrt(jnp.diagonal(held[1:], axis1=1, axis2=2)) <= limit * (1 + 1e-12))
+
+
 def test_bad_input():
     with pytest.raises(ctg.CostogoError, match="covariance_sweeps is 0"):
         GaussianDDP(covariance_sweeps=0)
@@ -257,6 +302,6 @@ def test_gains_of_given_covariances():
     """The sweep minimises over the gains: no others do better."""
     q, terms = distribution(), linear_policy(0.7)(distribution())
     model = expand(problem(), q.states, q.controls, jnp.arange(N + 1.0))
-    fit = _with_gains(model, terms, q, q.covariances, NOISE, jnp.zeros(()))
+    fit = GaussianDDP()._with_gains(model, terms, q, q.covariances, NOISE)
     slope = jax.grad(full_objective, 3)(model, terms, fit.q, fit.q.gains, fit.q.covariances)
     assert jnp.abs(slope).max() < 1e-9

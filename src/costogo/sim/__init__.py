@@ -15,6 +15,7 @@ from costogo.sim.models import swimmer_model, swimmer_xml, walker_model, walker_
 from costogo.sim.mujoco_dynamics import BodyPush, MujocoDynamics
 from costogo.sim.quadruped import Push, QuadrupedSimulation, SimulationOptions
 from costogo.sim.rendering import render_states
+from costogo.sim.simbicon import Demonstration, Simbicon
 from costogo.sim.tracking import Record, track
 from costogo.sim.whole_body import Command, Reference, TrackingGains, WholeBodyController
 
@@ -23,6 +24,7 @@ __all__ = [
     "MASS",
     "BodyPush",
     "Command",
+    "Demonstration",
     "Estimate",
     "EstimateNoise",
     "MujocoDynamics",
@@ -31,6 +33,7 @@ __all__ = [
     "Record",
     "Reference",
     "RobotModel",
+    "Simbicon",
     "SimulationOptions",
     "TrackingGains",
     "WholeBodyController",

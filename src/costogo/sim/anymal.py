@@ -19,6 +19,7 @@ robot's may be.
 import mujoco
 import numpy as np
 
+from costogo.sim.models.scenery import ground
 from costogo.systems.legged.anymal import (
     FOOT_OFFSET,
     HIP_OFFSET,
@@ -89,11 +90,7 @@ def anymal_xml(*, friction: float = 0.7, timestep: float = TIMESTEP) -> str:
   </default>
 </default>
 <asset>
-  <texture name="sky" type="skybox" builtin="gradient" rgb1="0.62 0.75 0.90" rgb2="0.93 0.95 0.97" width="256"
-    height="256"/>
-  <texture name="tiles" type="2d" builtin="checker" rgb1="0.80 0.81 0.82" rgb2="0.71 0.73 0.75" mark="edge"
-    markrgb="0.62 0.64 0.66" width="512" height="512"/>
-  <material name="floor" texture="tiles" texrepeat="1 1" texuniform="true"/>
+  {ground("0.80 0.81 0.82", "0.71 0.73 0.75", "0.62 0.64 0.66", tile=0.5)}
   {materials}
 </asset>
 <worldbody>

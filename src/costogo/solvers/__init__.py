@@ -3,7 +3,7 @@
 from costogo.solvers.adjoint import ImplicitAdjoint, UnrolledAdjoint, adjoint_system
 from costogo.solvers.api import solve
 from costogo.solvers.box_ddp import BoxDDP
-from costogo.solvers.gaussian import GaussianTrajectory, PolicyTerms
+from costogo.solvers.gaussian import GaussianTrajectory
 from costogo.solvers.gaussian_ddp import DistributionSolution, GaussianDDP
 from costogo.solvers.hamiltonian import (
     HamiltonianExpansion,
@@ -12,6 +12,7 @@ from costogo.solvers.hamiltonian import (
     hamiltonian_sample,
 )
 from costogo.solvers.hoist import hoist
+from costogo.solvers.policy_terms import LikelihoodTerms, PolicyTerms
 from costogo.solvers.slq import SLQ
 from costogo.solvers.solution import Multipliers, QuadraticValue, Solution, SolveStats
 
@@ -24,6 +25,7 @@ __all__ = [
     "HamiltonianExpansion",
     "HamiltonianSample",
     "ImplicitAdjoint",
+    "LikelihoodTerms",
     "Multipliers",
     "PolicyTerms",
     "QuadraticValue",

@@ -14,24 +14,20 @@ from costogo.core.validate import require, require_shape
 from costogo.lqr import LQModel, Sweep, backward
 from costogo.problem import AffineFeedback, OptimalControlProblem, expand, rollout, total_cost
 from costogo.solvers.forward_pass import Candidate, LineSearch, search
-from costogo.solvers.gaussian import (
-    GaussianTrajectory,
-    PolicyTerms,
-    agreeing_covariance,
-    entropy,
-    expected_cost,
-    propagate,
-)
+from costogo.solvers.gaussian import GaussianTrajectory, entropy, expected_cost, propagate
 from costogo.solvers.iteration import REGULARISATION_MAX, check_iteration, default_tolerance, schedule
+from costogo.solvers.policy_terms import PolicyTerms
 
 SUFFICIENT_DECREASE = 1e-4
 SMALLEST_STEP = 1e-3
+CONTROL_DAMPING = 1e-4  # of that of the states
 
 TermsOf = Callable[[GaussianTrajectory], PolicyTerms]
 
 
 class DistributionSolution(eqx.Module):
-    """Distribution, cost of its mean, value of the objective, `E KL(pi || q)` of each knot, how it ended."""
+    """Distribution, cost of its mean, value of the objective, `E KL(pi || q)` of each knot, how it ended, and the
+    damping to go on with."""
 
     q: GaussianTrajectory
     cost: Float[Array, ""]
@@ -39,6 +35,7 @@ class DistributionSolution(eqx.Module):
     divergence: Float[Array, " N"]
     status: Int[Array, ""]
     iterations: Int[Array, ""]
+    damping: Float[Array, ""]
 
 
 class Fit(NamedTuple):
@@ -50,9 +47,12 @@ class Fit(NamedTuple):
 
 
 class _State(NamedTuple):
+    """Carry of the iteration; `model` is the expansion about `q`, made once for each mean that is tried."""
+
     q: GaussianTrajectory
+    model: LQModel
     value: Array
-    regularisation: Array
+    damping: Array
     growth: Array
     iteration: Array
     status: Array
@@ -74,10 +74,14 @@ class GaussianDDP(eqx.Module):
 
     Deviations from the paper: the covariances of all knots are updated together, by a part of the way where the
     objective would rise, so that it never does; the line search accepts a step that lowers the objective (printed: one
-    that raises it); eigenvalues of `C` are at most `covariance_cap` (unit of the control squared).
+    that raises it); eigenvalues of `C` are at most `covariance_cap` (unit of the control squared), standard deviations
+    of the states at most `state_limit` (a number, or one for each): linearised contacts let them explode. A mean pass
+    that is rejected is damped: `damping/2 |dx|^2` is added to the model of the next one. (Adding to `Quu` instead, as
+    other solvers here do, makes small steps in the controls, which contacts turn into large ones of the state: the
+    walker then stalls.)
 
     `max_iterations` are as many as are wanted: ending there is normal. `STALLED` where no step is accepted at the
-    largest regularisation.
+    largest damping.
     """
 
     max_iterations: int | Array = 3
@@ -85,6 +89,7 @@ class GaussianDDP(eqx.Module):
     covariance_sweeps: int | Array = 20
     covariance_tolerance: float = eqx.field(static=True, default=1e-4)
     covariance_cap: ArrayLike = jnp.inf
+    state_limit: ArrayLike = jnp.inf
     line_search_decay: float = eqx.field(static=True, default=0.5)
     line_search_trials: int = eqx.field(static=True, default=10)
     line_search_block: int = eqx.field(static=True, default=1)
@@ -102,12 +107,14 @@ class GaussianDDP(eqx.Module):
         terms_of: TermsOf | None = None,
         *,
         noise: Float[Array, "nx nx"],
+        damping: ArrayLike = 0.0,
         t0: ArrayLike = 0.0,
     ) -> DistributionSolution:
         """Improve `q`; one trajectory, batch with `jax.vmap`.
 
         `q.state_covariances[0]` is the covariance of the start and is kept. `terms_of(q)` are the policy's averages
-        about a distribution, by `PolicyTerms`; its random numbers must be fixed. `noise` is that of the process, `F`.
+        about a distribution, by `PolicyTerms`; its random numbers must be fixed. `noise` is that of the process, `F`,
+        `damping` that of the first mean pass.
         """
         N, nx, nu = problem.horizon, q.states.shape[-1], problem.nu
         require_shape("q.controls", q.controls.shape, (N, nu), "pass a distribution over the problem's horizon")
@@ -117,7 +124,10 @@ class GaussianDDP(eqx.Module):
             terms_of = lambda q: none  # noqa: E731
         ts = problem.times(t0, q.states.dtype)
         zero, count = jnp.zeros((), q.states.dtype), jnp.array(0, jnp.int32)
-        start = _State(q, zero + jnp.inf, zero, zero + 1.0, count, jnp.array(Status.RUNNING, jnp.int32))
+        model = expand(problem, q.states, q.controls, ts)
+        start = _State(
+            q, model, zero + jnp.inf, zero + damping, zero + 1.0, count, jnp.array(Status.RUNNING, jnp.int32)
+        )
         final = jax.lax.while_loop(
             lambda s: (s.status == Status.RUNNING) & (s.iteration < self.max_iterations),
             lambda s: self._iterate(problem, terms_of, noise, ts, s),
@@ -126,26 +136,26 @@ class GaussianDDP(eqx.Module):
         status = jnp.where(final.status == Status.RUNNING, Status.MAX_ITERATIONS, final.status).astype(jnp.int32)
         q, cost = final.q, total_cost(problem, final.q.states, final.q.controls, ts)
         divergence = terms_of(q).divergence(q)
-        return DistributionSolution(q, cost, cost + final.value, divergence, status, final.iteration)
+        return DistributionSolution(q, cost, cost + final.value, divergence, status, final.iteration, final.damping)
 
     def _iterate(self, problem: OptimalControlProblem, terms_of: TermsOf, noise, ts, state: _State) -> _State:
         """One mean pass and one covariance pass."""
-        q, terms = state.q, terms_of(state.q)
-        model = expand(problem, q.states, q.controls, ts)
-        sweep = backward(terms.add_to(model, q.controls, q.covariances), regularisation=state.regularisation)
+        q, model, terms = state.q, state.model, terms_of(state.q)
+        sweep = backward(_damped(terms.add_to(model, q.controls, q.covariances), state.damping))
         swept = sweep.status == Status.CONVERGED
         moved, accepted = self._step(problem, terms_of, ts, q, sweep)
         accepted &= swept
         mean = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), moved, q)
-        fitted = self._fit(expand(problem, mean.states, mean.controls, ts), terms_of(mean), mean, noise, state)
-        regularisation, growth = schedule(state.regularisation, state.growth, accepted)
+        ahead = expand(problem, mean.states, mean.controls, ts)
+        fitted = self._fit(ahead, terms_of(mean), mean, noise)
+        damping, growth = schedule(state.damping, state.growth, accepted)
         size = default_tolerance(self.tolerance, q.controls.dtype) * (1.0 + jnp.max(jnp.abs(q.controls)))
-        converged = swept & (state.regularisation == 0) & (jnp.max(jnp.abs(sweep.feedforward)) <= size)
-        status = jnp.where(regularisation > REGULARISATION_MAX, Status.STALLED, Status.RUNNING)
+        converged = swept & (state.damping == 0) & (jnp.max(jnp.abs(sweep.feedforward)) <= size)
+        status = jnp.where(damping > REGULARISATION_MAX, Status.STALLED, Status.RUNNING)
         status = jnp.where(converged, Status.CONVERGED, status)
         finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(model)]))
         status = jnp.where(finite, status, Status.NOT_FINITE).astype(jnp.int32)
-        return _State(fitted.q, fitted.value, regularisation, growth, state.iteration + 1, status)
+        return _State(fitted.q, ahead, fitted.value, damping, growth, state.iteration + 1, status)
 
     def _step(
         self, problem: OptimalControlProblem, terms_of: TermsOf, ts: Array, q: GaussianTrajectory, sweep: Sweep
@@ -155,9 +165,7 @@ class GaussianDDP(eqx.Module):
 
         def candidate(states: Array, controls: Array) -> Candidate:
             terms = terms_of(_at(q, states, controls))
-            apart = controls - terms.mean
-            pulled = jnp.einsum("ki,ki->k", apart, jnp.linalg.solve(q.covariances, apart[..., None])[..., 0])
-            value = total_cost(problem, states, controls, ts) + 0.5 * jnp.sum(terms.weight * pulled)
+            value = total_cost(problem, states, controls, ts) + terms.pull(controls, q.covariances)
             return Candidate(states, controls, value, jnp.zeros_like(value))
 
         def advance(alpha: Array) -> Candidate:
@@ -171,16 +179,14 @@ class GaussianDDP(eqx.Module):
         best, _, accepted = search(advance, candidate(q.states, q.controls), rule, slope, jnp.zeros(()))
         return _at(q, best.states, best.controls), accepted
 
-    def _fit(self, model: LQModel, terms: PolicyTerms, q: GaussianTrajectory, noise: Array, state: _State) -> Fit:
+    def _fit(self, model: LQModel, terms: PolicyTerms, q: GaussianTrajectory, noise: Array) -> Fit:
         """Covariance pass: gains and covariances in turn."""
 
         def improve(carry):
             at, step, _, count = carry
-            M = terms.second_moment(at.q.controls, at.q.gains, at.q.state_covariances)
-            target = agreeing_covariance(at.Quu, M, terms.weight, self.covariance_cap)
-            trial = _with_gains(
-                model, terms, q, at.q.covariances + step * (target - at.q.covariances), noise, state.regularisation
-            )
+            target = terms.best_covariance(at.Quu, at.q, self.covariance_cap)
+            tried = at.q.covariances + step * (target - at.q.covariances)
+            trial = self._with_gains(model, terms, q, tried, noise)
             better = trial.value <= at.value + 1e-12 * (1.0 + jnp.abs(at.value))
             change = jnp.maximum(_change(trial.q.covariances, at.q.covariances), _change(trial.q.gains, at.q.gains))
             at = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, at)
@@ -191,24 +197,30 @@ class GaussianDDP(eqx.Module):
                 count + 1,
             )
 
-        first = _with_gains(model, terms, q, q.covariances, noise, state.regularisation)
+        first = self._with_gains(model, terms, q, q.covariances, noise)
         carry = (first, jnp.ones_like(first.value), jnp.array(False), jnp.array(0, jnp.int32))
         return jax.lax.while_loop(
             lambda c: ~c[2] & (c[1] > SMALLEST_STEP) & (c[3] < self.covariance_sweeps), improve, carry
         )[0]
 
+    def _with_gains(
+        self, model: LQModel, terms: PolicyTerms, q: GaussianTrajectory, covariances: Array, noise: Array
+    ) -> Fit:
+        """The gains that are best for some covariances, and what the objective then is."""
+        sweep = backward(terms.add_to(model, q.controls, covariances))
+        S = propagate(model, sweep.gains, covariances, q.state_covariances[0], noise, self.state_limit)
+        q = GaussianTrajectory(q.states, q.controls, sweep.gains, covariances, S)
+        ahead = sweep.value_hessian[1:]
+        Quu = model.R + jnp.einsum("kxi,kxy,kyj->kij", model.B, ahead, model.B)
+        value = expected_cost(model, q) - entropy(covariances) + terms.penalty(q)
+        return Fit(q, Quu, value)
 
-def _with_gains(
-    model: LQModel, terms: PolicyTerms, q: GaussianTrajectory, covariances: Array, noise: Array, regularisation: Array
-) -> Fit:
-    """The gains that are best for some covariances, and what the objective then is."""
-    sweep = backward(terms.add_to(model, q.controls, covariances), regularisation=regularisation)
-    S = propagate(model, sweep.gains, covariances, q.state_covariances[0], noise)
-    q = GaussianTrajectory(q.states, q.controls, sweep.gains, covariances, S)
-    ahead = sweep.value_hessian[1:]
-    Quu = model.R + jnp.einsum("kxi,kxy,kyj->kij", model.B, ahead, model.B)
-    value = expected_cost(model, q) - entropy(covariances) + jnp.sum(terms.weight * terms.divergence(q))
-    return Fit(q, Quu, value)
+
+def _damped(model: LQModel, damping: Array) -> LQModel:
+    """The model with `damping/2 (|dx|^2 + 1e-4 |du|^2)` added at every knot: a step that stays near."""
+    states = damping * jnp.eye(model.nx, dtype=model.Q.dtype)
+    controls = CONTROL_DAMPING * damping * jnp.eye(model.nu, dtype=model.R.dtype)
+    return eqx.tree_at(lambda m: (m.Q, m.R), model, (model.Q.at[1:].add(states), model.R + controls))
 
 
 def _at(q: GaussianTrajectory, states: Array, controls: Array) -> GaussianTrajectory:

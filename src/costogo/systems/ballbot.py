@@ -49,9 +49,11 @@ class Ballbot(eqx.Module):
     def _body_rates(self, q: Array) -> tuple[Float[Array, "3 3"], Float[Array, "3 3"]]:
         """Base to world, and the map from (yaw, pitch, roll) rates to the angular velocity in the body frame."""
         yaw, pitch, roll = q[2:]
-        tilt, last = rotation_y(pitch) @ rotation_x(roll), rotation_x(roll)
-        rates = jnp.stack([tilt[2], last[1], jnp.eye(3, dtype=q.dtype)[0]], axis=1)
-        return rotation_z(yaw) @ tilt, rates
+        rolled = rotation_x(roll)
+        tilted = rotation_y(pitch) @ rolled
+        # Each angle turns about an axis that the ones after it have turned.
+        rates = jnp.stack([tilted[2], rolled[1], jnp.eye(3, dtype=q.dtype)[0]], axis=1)
+        return rotation_z(yaw) @ tilted, rates
 
     def _velocities(self, q: Float[Array, " 5"], qd: Float[Array, " 5"]) -> Float[Array, " 8"]:
         """Velocity of the ball (2, world), of the body's centre of mass (3, world), of turning (3, body)."""

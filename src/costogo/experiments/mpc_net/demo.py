@@ -15,7 +15,7 @@ from costogo.experiments.mpc_net.presets import MPCNetConfig, build
 from costogo.experiments.mpc_net.results import TEST_KEY, compare, draw_learning
 from costogo.experiments.mpc_net.videos import recordings
 from costogo.experiments.reporting import write_report
-from costogo.io import RunFolder, export, train
+from costogo.io import CheckpointFolder, RunFolder, export, train
 from costogo.io.runs import read_rows
 from costogo.learn.mpc_net import MPCNet
 from costogo.systems import Ballbot
@@ -43,8 +43,10 @@ def run(config: DemoConfig, folder: Path) -> Path:
     setting = MPCNetConfig(system="ballbot", seed=config.seed, rounds=config.rounds)
     learner, key = build(setting), jax.random.PRNGKey(config.seed)
     place = RunFolder.create(folder / "run", {"learner": "mpc_net", **vars(setting)}, resume=True)
+    resumed = bool(CheckpointFolder(place.checkpoints).paths())
     began = time.monotonic()
-    learner.init(key)  # what JAX compiles for it, the training finds
+    if not resumed:
+        learner.init(key)  # what JAX compiles for it, the training finds
     compiled = time.monotonic() - began
     state = train(
         learner, key, place, epochs=learner.rounds, evaluate_every=4, metric="rollout_survived", label="ballbot"
@@ -54,8 +56,9 @@ def run(config: DemoConfig, folder: Path) -> Path:
     for row, microseconds in zip(rows, step_times(learner, state.policy, folder), strict=False):
         row["microseconds per step"] = microseconds
     write_rows(folder / "comparison.csv", rows)
+    took = f"{trained:.0f} s, of which {compiled:.0f} s for compilation and the first rollouts"
     facts = {
-        "training": f"{trained:.0f} s, of which {compiled:.0f} s for compilation and the first rollouts",
+        "training": "resumed, so not timed" if resumed else took,
         "data": f"{learner.robot_minutes:.0f} minutes of robot time under the MPC",
         "starts": f"{config.starts}, unseen, {learner.test_steps * float(learner.task.controller.problem.dt):g} s each",
     }

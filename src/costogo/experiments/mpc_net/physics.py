@@ -4,8 +4,9 @@ Stands for the paper's hardware test (spec mpc_net 8.8). The policies are those 
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -19,7 +20,6 @@ from costogo.experiments.mpc_net.runs import name_of
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
 from costogo.io import load_numpy
-from costogo.problem import discretise
 from costogo.sim import (
     EstimateNoise,
     QuadrupedSimulation,
@@ -36,21 +36,48 @@ from costogo.systems.legged.rigid_body import GRAVITY
 GAITS = ("trot", "static_walk")
 SECONDS, SETTLE, SEEDS = 10.0, 0.5, 10
 FRAMES_PER_SECOND = 25
+WIDTH, HEIGHT = 480, 360  # of a frame
+
+
+class Programs(NamedTuple):
+    """Functions of a walking task, compiled once for all runs."""
+
+    rate: Callable
+    stance: Callable
+    observe: Callable
+    flow: Callable
+
+
+@cache
+def _programs(system: str, gait: str) -> Programs:
+    task = walking_task(MPCNetConfig(system=system, gait=gait))
+    functions = (task.robot.velocity, task.gait.stance, task.observe, task.problem().dynamics)
+    return Programs(*(eqx.filter_jit(function) for function in functions))
+
+
+def programs(config: MPCNetConfig) -> Programs:
+    """Rate and stance of the model, what a student sees, and where a control leads over one interval."""
+    return _programs(config.system, config.gait)
+
+
+def floor_lift(config: MPCNetConfig) -> float:
+    """Height (m) to add to a state of the model: its floor is that of the contact points, MuJoCo's is below the feet's
+    spheres."""
+    return float(standing_state()[5] - walking_task(config).robot.standing()[5])
 
 
 class Pilot:
     """References for the whole-body controller, from a plan or a policy that is asked at every knot.
 
     `act(x, t) -> u, x_next` gives the control at a knot and the state the model expects at the next one; in between the
-    reference moves straight from the estimate to it. Stands for the first half second. The model's height is that of
-    the contact points, the simulation's that of MuJoCo's floor: `standing` poses are matched.
+    reference moves straight from the estimate to it. Stands for the first half second.
     """
 
     def __init__(self, config: MPCNetConfig, act: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]):
         task = walking_task(config)
         self.act, self.dt = act, task.dt
-        self.rate, self.stance = jax.jit(task.robot.velocity), jax.jit(task.gait.stance)
-        self.lift = standing_state()[5] - task.robot.standing()[5]
+        self.rate, self.stance, *_ = programs(config)
+        self.lift = floor_lift(config)
         forces = np.zeros(24)
         forces[2:12:3] = task.robot.mass * GRAVITY / 4
         self.stand = Reference(standing_state(), forces, np.ones(4, bool))
@@ -101,11 +128,7 @@ def planner(config: MPCNetConfig) -> Callable[[], Callable]:
 
 def student(config: MPCNetConfig, policy: Callable[[np.ndarray], np.ndarray]) -> Callable[[], Callable]:
     """Makes `act` of an exported policy; the model says where its control leads."""
-    task = walking_task(config)
-    observe, flow = (
-        jax.jit(task.observe),
-        jax.jit(lambda x, u, t: discretise(task.robot.velocity, task.dt, "midpoint")(x, u, t)),
-    )
+    *_, observe, flow = programs(config)
 
     def act(x, t):
         u = jnp.asarray(policy(np.asarray(observe(x, t), np.float32)), x.dtype)
@@ -173,7 +196,7 @@ def judged(record: Record) -> dict[str, float]:
 def frames(record: Record) -> np.ndarray:
     """Pictures of a run, `FRAMES_PER_SECOND`."""
     every = max(1, round(1.0 / FRAMES_PER_SECOND / float(record.times[1] - record.times[0])))
-    return render_states(anymal_model(), record.states[::every], width=480, height=360)
+    return render_states(anymal_model(), record.states[::every], width=WIDTH, height=HEIGHT)
 
 
 def film(record: Record, path: Path) -> Path:

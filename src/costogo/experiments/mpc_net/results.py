@@ -22,7 +22,9 @@ def compare(learner: MPCNet, state: MPCNetState, starts: int, steps: int) -> lis
         "student": learner.test(state.policy, key, starts=starts, steps=steps),
         "student, noise": learner.test(state.policy, key, starts=starts, steps=steps, noise=1.0),
     }
-    return [{"controller": name, **{k: float(np.mean(v)) for k, v in found.items()}} for name, found in rows.items()]
+    # What only the teacher reports would shift the columns of a table.
+    shared = list(rows["student"])
+    return [{"controller": name, **{k: float(np.mean(found[k])) for k in shared}} for name, found in rows.items()]
 
 
 @eqx.filter_jit

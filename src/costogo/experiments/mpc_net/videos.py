@@ -12,8 +12,6 @@ from costogo.experiments.mpc_net.results import TEST_KEY, student_rollout
 from costogo.learn.mpc_net import MPCNet
 from costogo.mpc import simulate
 
-WIDTH, HEIGHT = 480, 360
-
 
 def recordings(learner: MPCNet, policy: Any, seed: int, steps: int) -> list[Any]:
     """Teacher and student from one unseen start, as `costogo.viz.Recording`s."""
@@ -43,13 +41,13 @@ def model_frames(
 
 
 def _anymal_frames(config: MPCNetConfig, tracks: list[np.ndarray]) -> Iterator[np.ndarray]:
-    from costogo.sim import anymal_model, render_states, standing_state
+    from costogo.experiments.mpc_net import physics
+    from costogo.sim import anymal_model, render_states
 
-    # The model's height is that of the contact points, the simulation's that of MuJoCo's floor.
     lift = np.zeros(24)
-    lift[5] = standing_state()[5] - walking_task(config).robot.standing()[5]
+    lift[5] = physics.floor_lift(config)
     model = anymal_model()
-    films = [render_states(model, states + lift, width=WIDTH, height=HEIGHT) for states in tracks]
+    films = [render_states(model, states + lift, width=physics.WIDTH, height=physics.HEIGHT) for states in tracks]
     return (np.concatenate(images, axis=1) for images in zip(*films, strict=True))
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -30,10 +29,11 @@ def policy_terms(
     weights: Float[Array, " N"],
     noise: Float[Array, "samples nx"],
     q: GaussianTrajectory,
+    kind: type[PolicyTerms] = PolicyTerms,
 ) -> PolicyTerms:
     """The policy as a trajectory sees it: mean and Jacobian averaged over samples of `q(x)` (appendix B, averages).
 
-    `observe(x)` is what the policy gets of a state.
+    `observe(x)` is what the policy gets of a state; `kind` says what the trajectory has to do with the policy.
     """
 
     def one(x: Array) -> tuple[Array, Array]:
@@ -41,7 +41,7 @@ def policy_terms(
 
     mean, slope = jax.vmap(jax.vmap(one))(q.sample_states(noise))
     covariance = jnp.broadcast_to(policy.covariance, q.covariances.shape)
-    return PolicyTerms(jnp.mean(mean, axis=1), jnp.mean(slope, axis=1), covariance, weights)
+    return kind(jnp.mean(mean, axis=1), jnp.mean(slope, axis=1), covariance, weights)
 
 
 def regression(
@@ -56,10 +56,11 @@ def regression(
         xs = q.sample_states(noise)
         wanted = q.controls[:, None] + jnp.einsum("kux,kmx->kmu", q.gains, xs - q.states[:-1, None])
         precisions = jnp.broadcast_to(jnp.linalg.inv(q.covariances)[:, None], (*wanted.shape, wanted.shape[-1]))
+        variances = jnp.broadcast_to(jnp.diagonal(q.covariances, axis1=-2, axis2=-1)[:, None], wanted.shape)
         shared = jnp.broadcast_to(weights[:, None], wanted.shape[:2])
-        return Regression(jax.vmap(jax.vmap(observe))(xs), wanted, precisions, shared)
+        return Regression(jax.vmap(jax.vmap(observe))(xs), wanted, precisions, variances, shared)
 
-    batch = eqx.filter_vmap(rows)(q, weights)
+    batch = jax.vmap(rows)(q, weights)
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[3:]), batch)
 
 

@@ -11,14 +11,17 @@ from jaxtyping import Array, Float, Int
 from costogo.core.validate import require
 from costogo.nn import GaussianPolicy
 
+LEAST_VARIANCE = 1e-6
+
 
 class Regression(eqx.Module):
-    """Rows for a policy to agree with: what it sees, the control and the precision `A^-1` of the distribution there,
-    and the multiplier `lambda` of the row."""
+    """Rows for a policy to be fitted to: what it sees, mean and covariance `A` of the control that is wanted there (as
+    its precision `A^-1` and its variances), and the weight of the row."""
 
     observations: Float[Array, "n no"]
     controls: Float[Array, "n nu"]
     precisions: Float[Array, "n nu nu"]
+    variances: Float[Array, "n nu"]
     weights: Float[Array, " n"]
 
 
@@ -44,31 +47,51 @@ def fit_policy(
     sum lambda (A^-1)_jj`. Rows that are not finite are left out. Where all weights are zero the policy stays as it is.
     """
     require(iterations >= 1, f"iterations is {iterations}; pass at least 1")
-    return _fit(policy, rows, iterations, tolerance)
+    return _fit(policy, rows, iterations, tolerance, likelihood=False)
+
+
+def fit_likelihood(
+    policy: GaussianPolicy, rows: Regression, *, iterations: int = 150, tolerance: float = 1e-6
+) -> PolicyFit:
+    """Maximise `sum w E_q log pi` over the policy, one pass over its two parts (spec constrained_gps 7, B1).
+
+    The mean is a weighted least-squares fit in the policy's present precision; then the noise is `Sigma_jj = sum w
+    [(u - mu)_j^2 + A_jj] / sum w`, at least 1e-6. Rows that are not finite are left out, `precisions` are not used.
+    """
+    require(iterations >= 1, f"iterations is {iterations}; pass at least 1")
+    return _fit(policy, rows, iterations, tolerance, likelihood=True)
 
 
 @eqx.filter_jit
-def _fit(policy: GaussianPolicy, rows: Regression, iterations: int, tolerance: float) -> PolicyFit:
+def _fit(policy: GaussianPolicy, rows: Regression, iterations: int, tolerance: float, likelihood: bool) -> PolicyFit:
     rows = _sound(rows)
     total = jnp.sum(rows.weights)
     share = rows.weights / jnp.where(total > 0, total, 1.0)
     dynamic, static = eqx.partition(policy, eqx.is_inexact_array)
+    own = jnp.exp(-2.0 * policy.log_std)
+
+    def apart(dynamic):
+        return rows.controls - jax.vmap(eqx.combine(dynamic, static))(rows.observations)
 
     def loss(dynamic):
-        apart = rows.controls - jax.vmap(eqx.combine(dynamic, static))(rows.observations)
-        return 0.5 * jnp.sum(share * jnp.einsum("ni,nij,nj->n", apart, rows.precisions, apart))
+        d = apart(dynamic)
+        squares = jnp.sum(own * d**2, axis=-1) if likelihood else jnp.einsum("ni,nij,nj->n", d, rows.precisions, d)
+        return 0.5 * jnp.sum(share * squares)
 
     found, before, after, gradient, count = _minimise(loss, dynamic, iterations, tolerance)
-    policy = eqx.combine(found, static)
-    diagonal = share @ jnp.diagonal(rows.precisions, axis1=-2, axis2=-1)
-    log_std = jnp.where(total > 0, -0.5 * jnp.log(jnp.where(total > 0, diagonal, 1.0)), policy.log_std)
-    policy = eqx.tree_at(lambda p: p.log_std, policy, log_std.astype(policy.log_std.dtype))
+    if likelihood:
+        variance = jnp.maximum(share @ (apart(found) ** 2 + rows.variances), LEAST_VARIANCE)
+    else:
+        precision = share @ jnp.diagonal(rows.precisions, axis1=-2, axis2=-1)
+        variance = 1.0 / jnp.where(total > 0, precision, 1.0)
+    log_std = jnp.where(total > 0, 0.5 * jnp.log(variance), policy.log_std).astype(policy.log_std.dtype)
+    policy = eqx.tree_at(lambda p: p.log_std, eqx.combine(found, static), log_std)
     return PolicyFit(policy, before, after, gradient, count)
 
 
 def _sound(rows: Regression) -> Regression:
     """Rows with anything that is not finite get weight zero, and values that do no harm."""
-    parts = (rows.observations, rows.controls, rows.precisions, rows.weights)
+    parts = jax.tree.leaves(rows)
     good = jnp.all(jnp.stack([jnp.all(jnp.isfinite(a.reshape(len(a), -1)), axis=1) for a in parts]), axis=0)
     return jax.tree.map(lambda a: jnp.where(good.reshape(-1, *[1] * (a.ndim - 1)), a, 0.0), rows)
 

@@ -21,7 +21,7 @@ Deviations from the spec, whose own swimmer in JAX is a system of its own:
 import mujoco
 
 from costogo.core.validate import require
-from costogo.sim.models.scenery import assets, visual
+from costogo.sim.models.scenery import PAINTS, ground, visual
 
 LINK_LENGTH = 1.0  # m
 LINK_MASS = 1.0  # kg
@@ -50,7 +50,8 @@ def swimmer_xml(*, torque_limit: float = 10.0, drag: float = DRAG, timestep: flo
   <motor ctrlrange="{-torque_limit} {torque_limit}"/>
 </default>
 <asset>
-  {assets("0.36 0.62 0.74", "0.31 0.57 0.70", "0.45 0.69 0.79", tile=0.5)}
+  {ground("0.36 0.62 0.74", "0.31 0.57 0.70", "0.45 0.69 0.79", tile=0.5)}
+  {PAINTS}
 </asset>
 <worldbody>
   <light name="sun" pos="0 -2 6" dir="0.15 0.3 -1" directional="true" diffuse="0.5 0.5 0.5" castshadow="true"/>

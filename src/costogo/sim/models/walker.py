@@ -14,7 +14,7 @@ ranges hip [-60, 120], knee [-150, 0] and ankle [-45, 45] degrees. Deviations:
 import mujoco
 
 from costogo.core.validate import require
-from costogo.sim.models.scenery import assets, visual
+from costogo.sim.models.scenery import PAINTS, ground, visual
 
 # Capsules of 1000 kg/m^3: length between the centres of the ends and radius (m), with the mass that results (kg).
 TORSO = (0.4, 0.05)  # 3.665
@@ -64,7 +64,8 @@ def walker_xml(
   </default>
 </default>
 <asset>
-  {assets("0.80 0.81 0.82", "0.71 0.73 0.75", "0.62 0.64 0.66", tile=0.5)}
+  {ground("0.80 0.81 0.82", "0.71 0.73 0.75", "0.62 0.64 0.66", tile=0.5)}
+  {PAINTS}
 </asset>
 <worldbody>
   <light name="sun" pos="0 -2 5" dir="0.2 0.35 -1" directional="true" diffuse="0.5 0.5 0.5" castshadow="true"/>
