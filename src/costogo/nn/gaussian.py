@@ -7,7 +7,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from costogo.core.validate import require
+from costogo.core.validate import is_concrete, require
 from costogo.nn.mixture import Affine
 
 
@@ -41,7 +41,8 @@ class GaussianPolicy(eqx.Module):
         for name, value in (("no", no), ("nu", nu), ("hidden", hidden)):
             require(value >= 1, f"{name} is {value}; pass at least 1")
         for name, value in (("std", std), ("input_std", input_std), ("output_scale", output_scale)):
-            require(bool(np.all(np.asarray(value) > 0)), f"{name} is {value}; pass positive numbers")
+            if is_concrete(value):
+                require(bool(np.all(np.asarray(value) > 0)), f"{name} is {value}; pass positive numbers")
         first, second = jax.random.split(key)
         mean, spread = jnp.asarray(input_mean), jnp.asarray(input_std)
         self.normalise = Affine(no, -mean / spread, 1.0 / spread, dtype)

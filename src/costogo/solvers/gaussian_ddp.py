@@ -16,7 +16,7 @@ from costogo.problem import AffineFeedback, OptimalControlProblem, expand, rollo
 from costogo.solvers.forward_pass import Candidate, LineSearch, search
 from costogo.solvers.gaussian import GaussianTrajectory, entropy, expected_cost, propagate
 from costogo.solvers.iteration import REGULARISATION_MAX, check_iteration, default_tolerance, schedule
-from costogo.solvers.policy_terms import PolicyTerms
+from costogo.solvers.policy_terms import PolicyTerms, capped
 
 SUFFICIENT_DECREASE = 1e-4
 SMALLEST_STEP = 1e-3
@@ -122,6 +122,7 @@ class GaussianDDP(eqx.Module):
         if terms_of is None:
             none = PolicyTerms.none(N, nx, nu, q.controls.dtype)
             terms_of = lambda q: none  # noqa: E731
+        q = eqx.tree_at(lambda q: q.covariances, q, capped(q.covariances, self.covariance_cap))
         ts = problem.times(t0, q.states.dtype)
         zero, count = jnp.zeros((), q.states.dtype), jnp.array(0, jnp.int32)
         model = expand(problem, q.states, q.controls, ts)

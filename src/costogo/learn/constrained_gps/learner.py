@@ -37,7 +37,9 @@ class GuidedPolicySearch(eqx.Module):
 
     The cost is scaled by a factor that rises geometrically from `first_scale` to one over `ramp` steps. `samples` are
     drawn of every knot, in antithetic pairs; those that average the policy are the same throughout. The first
-    trajectories are found by `first_iterations` without a policy.
+    trajectories are found by `first_iterations` without a policy. The last `tail` knots of a trajectory are no example
+    for the policy, nor drawn to it: where no terminal cost stands for the future, a trajectory ends as if there were
+    none, and a walker throws itself forward.
     """
 
     task: PolicySearch
@@ -48,6 +50,7 @@ class GuidedPolicySearch(eqx.Module):
     first_weight: ArrayLike = 0.1
     first_scale: float = eqx.field(static=True, default=0.1)
     ramp: int = eqx.field(static=True, default=50)
+    tail: int = eqx.field(static=True, default=0)
 
     steps_per_epoch: ClassVar[int] = 1
     terms: ClassVar[type[PolicyTerms]]
@@ -74,8 +77,8 @@ class GuidedPolicySearch(eqx.Module):
         key, network, draw = jax.random.split(key, 3)
         found = jax.vmap(self._first)(self.task.conditions, self.task.starts)
         weights = jnp.full(found.q.controls.shape[:2], self.first_weight, found.q.controls.dtype)
-        weights = self.raised(weights, jnp.zeros_like(weights))
-        policy = self._fitted(self.task.policy(network), found.q, jnp.ones_like(weights), draw).policy
+        weights = self._exemplary(self.raised(weights, jnp.zeros_like(weights)))
+        policy = self._fitted(self.task.policy(network), found.q, self._exemplary(jnp.ones_like(weights)), draw).policy
         return GPSState(jnp.array(0, jnp.int32), key, found.q, jnp.zeros_like(found.cost), weights, policy)
 
     def step(self, state: GPSState) -> tuple[GPSState, dict[str, Array]]:
@@ -91,13 +94,13 @@ class GuidedPolicySearch(eqx.Module):
         found = jax.vmap(improve)(self.task.conditions, state.q, state.weights, state.damping)
         fit = self._fitted(state.policy, found.q, state.weights, draw)
         divergence = jax.vmap(lambda q, w: self._terms_of(fit.policy, w)(q).divergence(q))(found.q, state.weights)
-        weights = self.raised(state.weights, divergence)
+        weights = self._exemplary(self.raised(state.weights, divergence))
         failed = (found.status != Status.CONVERGED) & (found.status != Status.MAX_ITERATIONS)
         # A damping at its largest is no use to the next step, which has another policy to agree with.
         damping = jnp.where(failed, 0.0, found.damping)
         metrics = {
             "trajectory_cost": jnp.mean(found.cost) / scale,
-            "divergence": jnp.mean(divergence),
+            "divergence": jnp.mean(self._exemplary(divergence)),
             "weight": jnp.mean(weights),
             "fit": fit.after,
             "policy_std": jnp.mean(jnp.exp(fit.policy.log_std)),
@@ -136,6 +139,12 @@ class GuidedPolicySearch(eqx.Module):
     def _terms_of(self, policy: GaussianPolicy, weights: Array) -> Callable[[GaussianTrajectory], PolicyTerms]:
         noise = self._draw(jax.random.PRNGKey(0))
         return lambda q: policy_terms(policy, self.task.observe, weights, noise, q, self.terms)
+
+    def _exemplary(self, values: Array) -> Array:
+        """Values of knots (conditions, N), zero in the tail."""
+        N = values.shape[1]
+        require(0 <= self.tail < N, f"tail is {self.tail}; pass 0 to {N - 1}, fewer than the problem has intervals")
+        return jnp.where(jnp.arange(N) < N - self.tail, values, 0.0)
 
     def _draw(self, key: Array) -> Array:
         return draw_noise(key, self.samples, self.task.starts.shape[1])

@@ -29,7 +29,12 @@ SIDES = ("right", "left")
 
 
 def walker_xml(
-    *, torque_limit: float = 100.0, friction: float = 0.9, contact_time: float = 0.05, timestep: float = 0.002
+    *,
+    torque_limit: float = 100.0,
+    friction: float = 0.9,
+    contact_time: float = 0.05,
+    contact_depth: float = 0.02,
+    timestep: float = 0.002,
 ) -> str:
     """MJCF text of the walker; SI units, angles in rad.
 
@@ -39,12 +44,15 @@ def walker_xml(
     Five timesteps make the spec's dt of 0.01 s. The keyframe `stand` has straight legs and soles that touch the floor.
 
     `friction` is that of all shapes, `contact_time` (s) the time constant of a contact (`solref`): 0.05 is soft enough
-    for trajectory optimisation to move feet on and off the ground, 0.02, MuJoCo's own, is not (spec 15.3). Only the
-    floor collides with the links, not the links with each other.
+    for trajectory optimisation to move feet on and off the ground, 0.02, MuJoCo's own, is not (spec 15.3). Over the
+    first `contact_depth` (m) its force grows from nothing (`solimp`): with MuJoCo's own, a foot that strikes is stopped
+    by a jump of force, and derivatives there are 20 to 50 times larger. Only the floor collides with the links, not the
+    links with each other.
     """
     require(torque_limit > 0.0, f"torque_limit is {torque_limit}; pass a positive number of N m")
     require(friction >= 0.0, f"friction is {friction}; pass a coefficient, zero or more")
     require(contact_time > 0.0, f"contact_time is {contact_time}; pass positive seconds")
+    require(contact_depth > 0.0, f"contact_depth is {contact_depth}; pass positive metres")
     require(timestep > 0.0, f"timestep is {timestep}; pass positive seconds")
     legs = "\n".join(_leg(side) for side in SIDES)
     motors = "\n".join(f'  <motor name="{s}_{j}" joint="{s}_{j}"/>' for s in SIDES for j in RANGES)
@@ -54,7 +62,7 @@ def walker_xml(
 {visual(extent=2.0, center="0 0 0.8")}
 <default>
   <geom type="capsule" contype="1" conaffinity="0" density="1000" friction="{friction} 0.005 0.0001"
-    solref="{contact_time} 1"/>
+    solref="{contact_time} 1" solimp="0 0.95 {contact_depth}"/>
   <motor ctrlrange="{-torque_limit} {torque_limit}"/>
   <default class="drawn">
     <geom contype="0" mass="0" material="metal"/>
