@@ -11,7 +11,7 @@ import pytest
 import costogo as ctg
 from costogo import CostogoError
 from costogo.learn import Callback, fit
-from costogo.learn.constrained_gps import ConstrainedGPS, PolicySearch, VariationalGPS
+from costogo.learn.constrained_gps import ConstrainedGPS, Judged, PolicySearch, VariationalGPS
 from costogo.nn import GaussianPolicy
 
 STARTS = jnp.array([[2.2, 0.0], [-2.0, 0.5]])
@@ -76,6 +76,36 @@ def test_variational_search_also_learns_it():
     assert rows[-1]["failed"] == 0 and rows[-1]["trajectory_failures"] == 0
     assert rows[-1]["cost"] < 1.1 * rows[-1]["trajectory_cost"]
     assert rows[0]["weight"] == rows[-1]["weight"] == 1.0
+
+
+def test_the_best_of_the_last_policies_is_kept():
+    """Costs of the window only count; what the state returns costs what it says; a blank has the same shapes."""
+    it = Judged(learner(first_iterations=10), iterations=5, window=3)
+    state, step, costs = it.init(jax.random.PRNGKey(1)), eqx.filter_jit(it.step), []
+    blank = it.blank(jax.random.PRNGKey(1))
+    assert [leaf.shape for leaf in jax.tree.leaves(blank)] == [leaf.shape for leaf in jax.tree.leaves(state)]
+    for k in range(5):
+        state, metrics = step(state)
+        costs.append(float(metrics["cost"]))
+        assert np.isinf(state.best_cost) == (k < 2)
+        expected = min(costs[2:]) if k >= 2 else costs[-1]
+        np.testing.assert_allclose(it.learner.task.evaluate(state.policy)["cost"], expected, rtol=1e-9)
+    assert int(state.step) == 5
+
+
+def test_unseen_conditions_are_judged_too():
+    unseen = (jnp.zeros(2), jnp.array([[1.0, 0.0], [1.0, 40.0]]))
+    judged = task(unseen=unseen).evaluate(learner().task.policy(jax.random.PRNGKey(0)))
+    assert judged["unseen_failed"] >= 0.5 and set(judged) == {"cost", "failed", "unseen_cost", "unseen_failed"}
+
+
+def test_tail_is_no_example():
+    """Multipliers of the last knots stay zero, and so does what they add to the divergence."""
+    it = learner(first_iterations=5, tail=10)
+    state, _ = eqx.filter_jit(it.step)(eqx.filter_jit(it.init)(jax.random.PRNGKey(0)))
+    assert np.all(state.weights[:, -10:] == 0) and np.all(state.weights[:, :-10] > 0)
+    with pytest.raises(CostogoError, match="tail is 40"):
+        learner(first_iterations=5, tail=40).init(jax.random.PRNGKey(0))
 
 
 def test_same_seed_same_numbers():

@@ -66,7 +66,7 @@ def standing_feedback(dynamics, N):
     """A pose with flat feet that bear the weight, and the linear-quadratic regulator of its linearisation."""
     lean, hip, knee = 0.08, 0.06, -0.1
     x = np.zeros(18)
-    x[1:9] = [1.2015, lean, hip, knee, lean - hip - knee, hip, knee, lean - hip - knee]
+    x[1:9] = [1.158, lean, hip, knee, lean - hip - knee, hip, knee, lean - hip - knee]
     _, A, B = (np.asarray(a) for a in dynamics.linearise(x, np.zeros(6), 0.0))
     Q, R = np.diag(np.concatenate([[1.0, 10.0, 10.0], np.ones(6), np.full(9, 0.1)])), 1e-3 * np.eye(6)
     P = scipy.linalg.solve_discrete_are(A, B, Q, R)

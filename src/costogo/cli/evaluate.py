@@ -19,6 +19,7 @@ class Evaluate:
     """Print the metrics of a run's newest checkpoint.
 
     diff_mpc: losses and parameters, one column per seed. mpc_net: teacher and student from the same unseen starts.
+    constrained_gps: the policy on its training conditions and from unseen starts.
     Examples: "costogo evaluate runs/diff_mpc-pendulum-mpc.dx", "costogo evaluate runs/mpc_net-ballbot --starts 100".
     """
 
@@ -55,4 +56,11 @@ def _say_comparison(trained: TrainedRun, starts: int) -> None:
     say(learner.explain(learner.evaluate(state)))
 
 
-TABLES = {"diff_mpc": _say_seeds, "mpc_net": _say_comparison}
+def _say_policy(trained: TrainedRun, starts: int) -> None:
+    from costogo.experiments.constrained_gps.results import summary  # needs mujoco
+
+    rows = summary(trained.config, trained.state.policy)
+    say_table([list(rows[0]), *(list(row.values()) for row in rows)])
+
+
+TABLES = {"diff_mpc": _say_seeds, "mpc_net": _say_comparison, "constrained_gps": _say_policy}

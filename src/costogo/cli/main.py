@@ -17,6 +17,10 @@ COMMANDS = {
         "learn the cost or the model of an MPC from an expert",
     ),
     "train mpc_net": ("costogo.cli.train_mpc_net:TrainMPCNet", "distil an MPC into a network"),
+    "train constrained_gps": (
+        "costogo.cli.train_constrained_gps:TrainConstrainedGPS",
+        "a small policy from trajectory optimisation in MuJoCo",
+    ),
     "evaluate": ("costogo.cli.evaluate:Evaluate", "metrics of a trained run"),
     "reproduce": ("costogo.cli.experiments:Reproduce", "a paper's figure: CSV, plot, claims with verdicts"),
     "render": ("costogo.cli.render:Render", "video of a system under MPC, or of what a run has learned"),
@@ -30,6 +34,7 @@ EXAMPLES = """
   costogo solve --system cartpole --horizon 40 --seed 3 --video
   costogo train diff_mpc --system pendulum --mode mpc.dx --epochs 200
   costogo train mpc_net --system anymal --gait trot
+  costogo train constrained_gps --system swimmer
   costogo evaluate runs/diff_mpc-pendulum-mpc.dx
   costogo export runs/mpc_net-anymal-trot --out policy.onnx policy.h
   costogo reproduce diff_mpc/x2 --quick

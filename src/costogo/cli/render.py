@@ -41,7 +41,8 @@ class Render:
     """Make a video of a system under MPC, or of what a run has learned beside its expert.
 
     Examples: "costogo render --system cartpole --out swing_up.mp4", "costogo render --run-folder
-    runs/diff_mpc-pendulum-mpc.dx --out learned.gif", "costogo render --run-folder runs/mpc_net-anymal-trot --physics".
+    runs/diff_mpc-pendulum-mpc.dx --out learned.gif", "costogo render --run-folder runs/mpc_net-anymal-trot --physics",
+    "costogo render --run-folder runs/constrained_gps-walker-constrained --steps 400".
     """
 
     system: str = "cartpole"
@@ -53,7 +54,7 @@ class Render:
     steps: int = 80
     """closed-loop steps"""
     seed: int = 0
-    """seed of the initial state, and with --physics of the noise"""
+    """seed of the initial state (constrained_gps: which unseen start), and with --physics of the noise"""
     physics: bool = False
     """an anymal run in MuJoCo with noisy estimates instead of its model, for `steps` knots"""
     out: Path = Path("runs/mpc.mp4")
@@ -67,7 +68,11 @@ class Render:
         trained = None if self.run_folder is None else TrainedRun.load(self.run_folder)
         if self.physics and (trained is None or getattr(trained.config, "system", "") != "anymal"):
             raise CostogoError("physics needs an anymal run; pass --run-folder, or leave out --physics")
-        if trained is not None and trained.kind == "mpc_net":
+        if trained is not None and trained.kind == "constrained_gps":
+            from costogo.experiments.constrained_gps.videos import motion_frames  # needs mujoco
+
+            frames, fps = motion_frames(trained.config, trained.state.policy, self.seed, self.steps)
+        elif trained is not None and trained.kind == "mpc_net":
             frames, fps = self._distilled(trained)
         else:
             frames, fps = self._benchmark(trained)

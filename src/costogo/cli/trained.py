@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from costogo.core.errors import CostogoError, known
+from costogo.experiments.constrained_gps import presets as gps
 from costogo.experiments.diff_mpc import imitation
 from costogo.experiments.mpc_net import presets
 from costogo.io import CheckpointFolder, RunFolder, load_state
@@ -23,7 +24,8 @@ class Kind(NamedTuple):
 
 KINDS = {
     "diff_mpc": Kind(imitation.ImitationConfig, lambda config: Seeds(imitation.build(config), config.seeds)),
-    "mpc_net": Kind(presets.MPCNetConfig, lambda config: presets.build(config)),
+    "mpc_net": Kind(presets.MPCNetConfig, presets.build),
+    "constrained_gps": Kind(gps.GPSConfig, gps.build),
 }
 
 

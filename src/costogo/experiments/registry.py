@@ -20,6 +20,8 @@ EXPERIMENTS = {
     "mpc_net/e5": "minutes of MPC data until the policy is stable",
     "mpc_net/obstacle": "a point mass passes a disc on either side: experts or one network",
     "mpc_net/ladder": "every ablation with five seeds on ballbot and planar walker",
+    "constrained_gps/g1": "a swimmer: guided policy search with 5 and 10 hidden units",
+    "constrained_gps/g2": "a planar walker: guided policy search with 5 and 10 hidden units",
     "mpc_net/physics": "the quadruped in MuJoCo under MPC and learned policy, with noisy estimates",
 }
 

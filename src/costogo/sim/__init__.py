@@ -11,10 +11,10 @@ except ImportError as error:
 from costogo.sim.anymal import LEGS, MASS, anymal_model, anymal_xml, standing_state
 from costogo.sim.estimation import Estimate, EstimateNoise
 from costogo.sim.kinematics import RobotModel, from_mujoco, to_mujoco
-from costogo.sim.models import swimmer_model, swimmer_xml, walker_model, walker_xml
+from costogo.sim.models import Terrain, swimmer_model, swimmer_xml, walker_model, walker_xml
 from costogo.sim.mujoco_dynamics import BodyPush, MujocoDynamics
 from costogo.sim.quadruped import Push, QuadrupedSimulation, SimulationOptions
-from costogo.sim.rendering import render_states
+from costogo.sim.rendering import quadruped_positions, render
 from costogo.sim.simbicon import Demonstration, Simbicon
 from costogo.sim.tracking import Record, track
 from costogo.sim.whole_body import Command, Reference, TrackingGains, WholeBodyController
@@ -35,12 +35,14 @@ __all__ = [
     "RobotModel",
     "Simbicon",
     "SimulationOptions",
+    "Terrain",
     "TrackingGains",
     "WholeBodyController",
     "anymal_model",
     "anymal_xml",
     "from_mujoco",
-    "render_states",
+    "quadruped_positions",
+    "render",
     "standing_state",
     "swimmer_model",
     "swimmer_xml",

@@ -12,7 +12,7 @@ from costogo.core.validate import require
 from costogo.sim.anymal import LEGS, STANDING_HEIGHT, TORQUE_LIMIT, anymal_model, standing_state
 from costogo.sim.estimation import Estimate, EstimateNoise, Estimator
 from costogo.sim.kinematics import JOINTS, check_state, check_vector, from_mujoco, to_mujoco
-from costogo.sim.rendering import render_states
+from costogo.sim.rendering import quadruped_positions, render
 
 MAX_TILT = np.deg2rad(30.0)
 MAX_HEIGHT_ERROR = 0.2
@@ -139,8 +139,9 @@ class QuadrupedSimulation:
         return bool(tilted or off or touching or not np.all(np.isfinite(x)))
 
     def render(self, states: np.ndarray, *, width: int = 640, height: int = 480, camera: str = "side") -> np.ndarray:
-        """RGB frames of states (n, 24), see `costogo.sim.render_states`; the simulation is not touched."""
-        return render_states(self.model, states, width=width, height=height, camera=camera)
+        """RGB frames (n, height, width, 3) of states (n, 24), as of `costogo.sim.render`; changes nothing here."""
+        positions = quadruped_positions(states)
+        return np.stack([*render(self.model, positions, width=width, height=height, camera=camera)])
 
     def _truth(self) -> Estimate:
         return Estimate(*from_mujoco(self.data.qpos, self.data.qvel))

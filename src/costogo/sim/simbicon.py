@@ -124,7 +124,7 @@ class _Walker:
     def __init__(self, model: mujoco.MjModel):
         require(
             model.nq == 9 and all(_has(model, f"{side}_{link}") for side in SIDES for link in ("thigh", "foot")),
-            "dynamics is not of the planar walker, which this controller is made for; pass MujocoDynamics(walker_model())",
+            "dynamics is of another model than the planar walker; pass MujocoDynamics(walker_model())",
         )
         self.model, self.data = model, mujoco.MjData(model)
         self.feet = [model.geom(f"{side}_foot").id for side in SIDES]

@@ -3,7 +3,7 @@
 Stands for the paper's hardware test (spec mpc_net 8.8). The policies are those of E-1; without them only the MPC runs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +27,8 @@ from costogo.sim import (
     Reference,
     SimulationOptions,
     anymal_model,
-    render_states,
+    quadruped_positions,
+    render,
     standing_state,
     track,
 )
@@ -193,10 +194,10 @@ def judged(record: Record) -> dict[str, float]:
     }
 
 
-def frames(record: Record) -> np.ndarray:
+def frames(record: Record) -> Iterator[np.ndarray]:
     """Pictures of a run, `FRAMES_PER_SECOND`."""
     every = max(1, round(1.0 / FRAMES_PER_SECOND / float(record.times[1] - record.times[0])))
-    return render_states(anymal_model(), record.states[::every], width=WIDTH, height=HEIGHT)
+    return render(anymal_model(), quadruped_positions(record.states[::every]), width=WIDTH, height=HEIGHT)
 
 
 def film(record: Record, path: Path) -> Path:

@@ -42,12 +42,15 @@ def model_frames(
 
 def _anymal_frames(config: MPCNetConfig, tracks: list[np.ndarray]) -> Iterator[np.ndarray]:
     from costogo.experiments.mpc_net import physics
-    from costogo.sim import anymal_model, render_states
+    from costogo.sim import anymal_model, quadruped_positions, render
 
     lift = np.zeros(24)
     lift[5] = physics.floor_lift(config)
     model = anymal_model()
-    films = [render_states(model, states + lift, width=physics.WIDTH, height=physics.HEIGHT) for states in tracks]
+    films = [
+        render(model, quadruped_positions(states + lift), width=physics.WIDTH, height=physics.HEIGHT)
+        for states in tracks
+    ]
     return (np.concatenate(images, axis=1) for images in zip(*films, strict=True))
 
 

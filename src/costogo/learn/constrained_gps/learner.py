@@ -1,7 +1,7 @@
 """Guided policy search: trajectory distributions and a policy in turn. Constrained (Algorithm 1) and variational."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -14,10 +14,9 @@ from costogo.core.validate import require
 from costogo.learn.constrained_gps.agreement import ascend, draw_noise, policy_terms, regression
 from costogo.learn.constrained_gps.policy_fit import PolicyFit, Regression, fit_likelihood, fit_policy
 from costogo.learn.constrained_gps.task import PolicySearch
+from costogo.learn.constrained_gps.trajectories import first_trajectory, scaled
 from costogo.nn import GaussianPolicy
-from costogo.problem import OptimalControlProblem, open_loop
-from costogo.problem.costs import ScaledCost
-from costogo.solvers import DistributionSolution, GaussianDDP, GaussianTrajectory, LikelihoodTerms, PolicyTerms
+from costogo.solvers import GaussianDDP, GaussianTrajectory, LikelihoodTerms, PolicyTerms
 
 
 class GPSState(eqx.Module):
@@ -75,7 +74,11 @@ class GuidedPolicySearch(eqx.Module):
     def init(self, key: Array) -> GPSState:
         """Trajectories of maximum entropy, and a policy fitted to them."""
         key, network, draw = jax.random.split(key, 3)
-        found = jax.vmap(self._first)(self.task.conditions, self.task.starts)
+
+        def first(condition, x0):
+            return first_trajectory(self.task, self.solver, condition, x0, self.first_iterations, self.scale(0))
+
+        found = jax.vmap(first)(self.task.conditions, self.task.starts)
         weights = jnp.full(found.q.controls.shape[:2], self.first_weight, found.q.controls.dtype)
         weights = self._exemplary(self.raised(weights, jnp.zeros_like(weights)))
         policy = self._fitted(self.task.policy(network), found.q, self._exemplary(jnp.ones_like(weights)), draw).policy
@@ -87,7 +90,7 @@ class GuidedPolicySearch(eqx.Module):
         scale = self.scale(state.step)
 
         def improve(condition, q, weights, damping):
-            problem = _scaled(self.task.problem_of(condition), scale)
+            problem = scaled(self.task.problem_of(condition), scale)
             terms_of = self._terms_of(state.policy, weights)
             return self.solver.run(problem, q, terms_of, noise=self.task.noise, damping=damping)
 
@@ -113,24 +116,6 @@ class GuidedPolicySearch(eqx.Module):
     def evaluate(self, state: GPSState) -> dict[str, Array]:
         """Cost of the policy without noise, unscaled, on the training conditions."""
         return self.task.evaluate(state.policy)
-
-    def _first(self, condition: Any, x0: Array) -> DistributionSolution:
-        """Maximum-entropy trajectory without a policy, from the task's guess."""
-        task = self.task
-        problem = task.problem_of(condition)
-        N, nu, nx = problem.horizon, problem.nu, len(x0)
-        controls = jnp.zeros((N, nu), x0.dtype) if task.guess is None else task.guess(condition)
-        q = GaussianTrajectory(
-            open_loop(problem, x0, controls),
-            controls,
-            jnp.zeros((N, nu, nx), x0.dtype),
-            jnp.broadcast_to(jnp.eye(nu, dtype=x0.dtype), (N, nu, nu)),
-            jnp.broadcast_to(task.start_covariance.astype(x0.dtype), (N + 1, nx, nx)),
-        )
-        if task.first_cost is not None:
-            problem = eqx.tree_at(lambda p: p.stage_cost, problem, task.first_cost(condition))
-        solver = eqx.tree_at(lambda s: s.max_iterations, self.solver, self.first_iterations)
-        return solver.run(_scaled(problem, self.scale(0)), q, noise=task.noise)
 
     def _fitted(self, policy: GaussianPolicy, q: GaussianTrajectory, weights: Array, key: Array) -> PolicyFit:
         rows: Regression = regression(self.task.observe, q, weights, self._draw(key))
@@ -185,15 +170,3 @@ class VariationalGPS(GuidedPolicySearch):
     def raised(self, weights: Array, divergence: Array) -> Array:
         """One, always."""
         return jnp.ones_like(weights)
-
-
-def _scaled(problem: OptimalControlProblem, factor: Array) -> OptimalControlProblem:
-    """The problem with its cost times a factor."""
-    terminal = problem.terminal_cost
-    scaled = None if terminal is None else (lambda x: factor * terminal(x))
-    return eqx.tree_at(
-        lambda p: (p.stage_cost, p.terminal_cost),
-        problem,
-        (ScaledCost(problem.stage_cost, factor), scaled),
-        is_leaf=lambda leaf: leaf is None,
-    )

@@ -78,7 +78,7 @@ def _fit(policy: GaussianPolicy, rows: Regression, iterations: int, tolerance: f
         squares = jnp.sum(own * d**2, axis=-1) if likelihood else jnp.einsum("ni,nij,nj->n", d, rows.precisions, d)
         return 0.5 * jnp.sum(share * squares)
 
-    found, before, after, gradient, count = _minimise(loss, dynamic, iterations, tolerance)
+    found, before, after, gradient, count = minimise(loss, dynamic, iterations, tolerance)
     if likelihood:
         variance = jnp.maximum(share @ (apart(found) ** 2 + rows.variances), LEAST_VARIANCE)
     else:
@@ -96,7 +96,7 @@ def _sound(rows: Regression) -> Regression:
     return jax.tree.map(lambda a: jnp.where(good.reshape(-1, *[1] * (a.ndim - 1)), a, 0.0), rows)
 
 
-def _minimise(loss, start, iterations: int, tolerance: float):
+def minimise(loss, start, iterations: int, tolerance: float):
     """L-BFGS with its line search: best parameters, values before and after, gradient norm, iterations."""
     rule = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(loss)

@@ -33,7 +33,8 @@ class PolicySearch(eqx.Module):
     `policy(key)` makes one. `guess(condition)` are controls (N, nu) to begin with, by default zero, and
     `first_cost(condition)` is what the first trajectories are optimised for, by default the problem's stage cost: that
     of tracking a demonstration, say. `valid(x)` tells a failure; a policy that fails, or whose cost is above `worst`,
-    costs `worst`. Policies are judged over `test_steps` intervals, by default the problem's horizon.
+    costs `worst`. Policies are judged over `test_steps` intervals, by default the problem's horizon, on the training
+    conditions and, if given, on `unseen`: conditions and starts that training does not touch.
     """
 
     problem_of: Callable[[Any], OptimalControlProblem]
@@ -46,6 +47,7 @@ class PolicySearch(eqx.Module):
     guess: Callable[[Any], Array] | None = None
     first_cost: Callable[[Any], Callable] | None = None
     valid: Callable[[Array], Array] | None = None
+    unseen: tuple[Any, Float[Array, "unseen nx"]] | None = None
     worst: float = eqx.field(static=True, default=1e6)
     test_steps: int | None = eqx.field(static=True, default=None)
 
@@ -68,9 +70,13 @@ class PolicySearch(eqx.Module):
         return jnp.where(good, costs, self.worst), ~good
 
     def evaluate(self, policy: GaussianPolicy) -> dict[str, Array]:
-        """Mean cost on the training conditions, and share of failures."""
+        """Mean cost and share of failures, on the training conditions and on the unseen ones."""
         costs, failed = self.test(policy, self.conditions, self.starts)
-        return {"cost": jnp.mean(costs), "failed": jnp.mean(failed)}
+        found = {"cost": jnp.mean(costs), "failed": jnp.mean(failed)}
+        if self.unseen is not None:
+            costs, failed = self.test(policy, *self.unseen)
+            found |= {"unseen_cost": jnp.mean(costs), "unseen_failed": jnp.mean(failed)}
+        return found
 
     def roll_out(
         self,

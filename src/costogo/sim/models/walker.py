@@ -11,10 +11,14 @@ ranges hip [-60, 120], knee [-150, 0] and ankle [-45, 45] degrees. Deviations:
 # mujoco is compiled and has no stubs.
 # pyright: reportAttributeAccessIssue=false
 
+from typing import Any
+
 import mujoco
+import numpy as np
 
 from costogo.core.validate import require
 from costogo.sim.models.scenery import PAINTS, ground, visual
+from costogo.sim.models.terrain import Terrain
 
 # Capsules of 1000 kg/m^3: length between the centres of the ends and radius (m), with the mass that results (kg).
 TORSO = (0.4, 0.05)  # 3.665
@@ -26,6 +30,7 @@ STANDING_HEIGHT = STRAIGHT_HEIGHT - 0.1 + FOOT[1]  # with straight legs and the 
 SPREAD = 0.09  # m, of the legs across the plane
 RANGES = {"hip": (-60.0, 120.0), "knee": (-150.0, 0.0), "ankle": (-45.0, 45.0)}  # degrees
 SIDES = ("right", "left")
+DROP = 2.0  # m, from the lowest ground of a terrain to the plane below it
 
 
 def walker_xml(
@@ -35,6 +40,7 @@ def walker_xml(
     contact_time: float = 0.05,
     contact_depth: float = 0.02,
     timestep: float = 0.002,
+    terrain: Terrain | None = None,
 ) -> str:
     """MJCF text of the walker; SI units, angles in rad.
 
@@ -46,14 +52,19 @@ def walker_xml(
     `friction` is that of all shapes, `contact_time` (s) the time constant of a contact (`solref`): 0.05 is soft enough
     for trajectory optimisation to move feet on and off the ground, 0.02, MuJoCo's own, is not (spec 15.3). Over the
     first `contact_depth` (m) its force grows from nothing (`solimp`): with MuJoCo's own, a foot that strikes is stopped
-    by a jump of force, and derivatives there are 20 to 50 times larger. Only the floor collides with the links, not the
-    links with each other.
+    by a jump of force, and derivatives there are 20 to 50 times larger. Such ground is soft: in a walk the feet sink in
+    by up to 3 cm. Only the floor collides with the links, not the links with each other. With a `terrain` its
+    boxes take the place of the floor (spec 8.3), which lies far below.
     """
     require(torque_limit > 0.0, f"torque_limit is {torque_limit}; pass a positive number of N m")
     require(friction >= 0.0, f"friction is {friction}; pass a coefficient, zero or more")
     require(contact_time > 0.0, f"contact_time is {contact_time}; pass positive seconds")
     require(contact_depth > 0.0, f"contact_depth is {contact_depth}; pass positive metres")
     require(timestep > 0.0, f"timestep is {timestep}; pass positive seconds")
+    require(
+        terrain is None or isinstance(terrain, Terrain),
+        f"terrain is a {type(terrain).__name__}; pass a costogo.sim.Terrain, or None for a plane",
+    )
     legs = "\n".join(_leg(side) for side in SIDES)
     motors = "\n".join(f'  <motor name="{s}_{j}" joint="{s}_{j}"/>' for s in SIDES for j in RANGES)
     return f"""<mujoco model="walker">
@@ -76,13 +87,13 @@ def walker_xml(
   {PAINTS}
 </asset>
 <worldbody>
-  <light name="sun" pos="0 -2 5" dir="0.2 0.35 -1" directional="true" diffuse="0.5 0.5 0.5" castshadow="true"/>
-  <geom name="floor" type="plane" size="0 0 0.05" material="floor" conaffinity="1"/>
+  {_floor(terrain)}
   <camera name="fixed" pos="2 -5 1.2" xyaxes="1 0 0 0 0.05 1"/>
   <body name="torso" pos="0 0 {STRAIGHT_HEIGHT}">
     <joint name="x" type="slide" axis="1 0 0"/>
     <joint name="z" type="slide" axis="0 0 1" ref="{STRAIGHT_HEIGHT}"/>
     <joint name="pitch" type="hinge" axis="0 1 0"/>
+    <light name="sun" mode="trackcom" pos="0 -2 3.75" dir="0.2 0.35 -1" directional="true" diffuse="0.5 0.5 0.5"/>
     <camera name="side" mode="trackcom" pos="0.9 -3.1 -0.2" xyaxes="0.96 0.28 0 -0.03 0.1 1"/>
 {_torso()}
 {legs}
@@ -97,9 +108,16 @@ def walker_xml(
 </mujoco>"""
 
 
-def walker_model(**options: float) -> mujoco.MjModel:
+def walker_model(**options: Any) -> mujoco.MjModel:
     """Compiled model; options as of `walker_xml`."""
     return mujoco.MjModel.from_xml_string(walker_xml(**options))
+
+
+def _floor(terrain: Terrain | None) -> str:
+    """A plane at height zero, or a terrain and a plane below it, for what falls off."""
+    height = 0.0 if terrain is None else float(np.min(terrain.heights)) - DROP
+    plane = f'<geom name="floor" type="plane" size="0 0 0.05" pos="0 0 {height}" material="floor" conaffinity="1"/>'
+    return plane if terrain is None else f"{terrain.mjcf()}\n  {plane}"
 
 
 def _torso() -> str:

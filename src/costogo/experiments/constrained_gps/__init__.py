@@ -1,0 +1,1 @@
+"""Experiments of constrained guided policy search: swimmer and walker in MuJoCo."""

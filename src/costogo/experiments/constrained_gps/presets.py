@@ -1,0 +1,84 @@
+"""What guided policy search needs to know about each system, and its configuration."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from costogo.core.errors import known
+from costogo.core.validate import require
+from costogo.learn.constrained_gps import (
+    ConstrainedGPS,
+    CostWeightedRegression,
+    Dagger,
+    ImportanceSampledGPS,
+    Judged,
+    VariationalGPS,
+)
+from costogo.solvers import GaussianDDP
+
+if TYPE_CHECKING:
+    from costogo.experiments.constrained_gps.tasks import Setting
+
+SYSTEMS = ("swimmer", "walker")
+METHODS: dict[str, Callable[..., Any]] = {
+    "constrained": ConstrainedGPS,
+    "variational": VariationalGPS,
+    "importance": ImportanceSampledGPS,
+    "adapted": partial(ImportanceSampledGPS, adapt=True),
+    "regression": CostWeightedRegression,
+    "dagger": Dagger,
+}
+RATES = {"swimmer": 0.1, "walker": 0.2}
+FIRST_ITERATIONS = {"swimmer": 150, "walker": 20}
+
+
+@dataclass(frozen=True)
+class GPSConfig:
+    """One training run."""
+
+    system: str = "swimmer"
+    """swimmer or walker"""
+    method: str = "constrained"
+    """constrained, variational, importance, adapted, regression or dagger"""
+    hidden: int = 10
+    """units of the policy's hidden layer"""
+    iterations: int = 100
+    """outer iterations; constrained: trajectories, policy, multipliers"""
+    rate: float | None = None
+    """step of the multipliers, constrained only; by default 0.1 (swimmer) or 0.2 (walker)"""
+    samples: int = 20
+    """samples of every knot that the policy is fitted to, an even number"""
+    fit_iterations: int = 150
+    """iterations of L-BFGS in each fit of the policy"""
+    seed: int = 0
+
+    def __post_init__(self):
+        known("system", self.system, SYSTEMS)
+        known("method", self.method, METHODS)
+        for name in ("hidden", "iterations"):
+            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; pass at least 1")
+        require(self.rate is None or self.rate > 0, f"rate is {self.rate}; pass a positive number")
+        require(
+            self.rate is None or self.method == "constrained",
+            f"rate is {self.rate}, but the {self.method} method has no multipliers; leave it out",
+        )
+
+
+def setting_of(config: GPSConfig) -> "Setting":
+    """Task and limits of a configuration."""
+    from costogo.experiments.constrained_gps import tasks  # needs mujoco, which a configuration does not
+
+    return getattr(tasks, config.system)(config.hidden)
+
+
+def build(config: GPSConfig) -> Judged:
+    """The learner of a configuration."""
+    setting = setting_of(config)
+    solver = GaussianDDP(covariance_cap=setting.covariance_cap, state_limit=setting.state_limit)
+    options: dict[str, Any] = {"rate": config.rate or RATES[config.system]} if config.method == "constrained" else {}
+    learner = METHODS[config.method](
+        setting.task, solver=solver, first_iterations=FIRST_ITERATIONS[config.system], samples=config.samples,
+        fit_iterations=config.fit_iterations, tail=setting.tail, **options,
+    )  # fmt: skip
+    return Judged(learner, config.iterations)

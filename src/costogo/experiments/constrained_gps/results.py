@@ -1,0 +1,107 @@
+"""What trained policies do: rollouts, summaries, learning curves, traces of the root link."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from costogo.experiments.constrained_gps.presets import GPSConfig, build, setting_of
+from costogo.experiments.constrained_gps.runs import Run
+from costogo.experiments.constrained_gps.tasks import TEST_STEPS, WARM_UP, walker_dynamics, walking_cost
+from costogo.experiments.reporting import mean_and_range
+from costogo.learn.constrained_gps import PolicySearch, Rollouts
+from costogo.learn.constrained_gps.trajectories import first_trajectory
+from costogo.sim import Simbicon
+
+ROOT = {"swimmer": (0, 1, "y [m]"), "walker": (0, 1, "height [m]")}  # where it is drawn, and what is across
+
+
+def motions(task: PolicySearch, policy: Any) -> dict[str, Rollouts]:
+    """Rollouts of a policy without noise on the training conditions and on the unseen ones."""
+    roll = eqx.filter_jit(lambda policy, conditions, starts: task.roll_out(policy, conditions, starts,
+                                                                            steps=task.test_steps))  # fmt: skip
+    found = {"training": roll(policy, task.conditions, task.starts)}
+    if task.unseen is not None:
+        found["unseen"] = roll(policy, *task.unseen)
+    return found
+
+
+def up_for(rollouts: Rollouts) -> np.ndarray:
+    """Intervals that each rollout survived."""
+    return np.cumprod(np.asarray(rollouts.valid[..., 1:]), axis=-1).sum(axis=-1)
+
+
+def summary(config: GPSConfig, policy: Any) -> list[dict[str, Any]]:
+    """Per group of starts: mean cost, failures, mean seconds before a failure, mean forward speed of a policy."""
+    task = setting_of(config).task
+    dt = float(task.problem_of(jax.tree.map(lambda leaf: leaf[0], task.conditions)).dt)
+    rows = []
+    for group, rolled in motions(task, policy).items():
+        up, steps = up_for(rolled), rolled.controls.shape[-2]
+        moved = np.asarray(rolled.states[..., -1, 0] - rolled.states[..., 0, 0]) / (steps * dt)
+        costs = np.where(up == steps, np.asarray(jnp.sum(rolled.costs, axis=-1)), task.worst)
+        rows.append({
+            "starts": group, "number": len(up), "cost": float(np.minimum(costs, task.worst).mean()),
+            "failed": int(np.sum(up < steps)), "seconds": float(up.mean() * dt), "speed": float(moved.mean()),
+        })  # fmt: skip
+    return rows
+
+
+def references(config: GPSConfig) -> dict[str, float]:
+    """Costs to compare with: of the swimmer its own unconstrained optimum, of the walker the demonstration."""
+    task = setting_of(config).task
+    if config.system == "swimmer":
+        learner = build(config).learner
+        solved = eqx.filter_jit(first_trajectory)(
+            task, learner.solver, None, task.starts[0], learner.first_iterations, jnp.ones(())
+        )
+        return {"trajectory optimisation": float(solved.cost)}
+    shown, dt = Simbicon().demonstrate(walker_dynamics(), TEST_STEPS, warm_up=WARM_UP), walker_dynamics().dt
+    ts = dt * jnp.arange(TEST_STEPS)
+    return {"demonstration": float(jnp.sum(jax.vmap(walking_cost)(shown.states[:-1], shown.controls, ts)))}
+
+
+def draw_learning(runs: Sequence[Run], path: Path, lines: dict[str, float] | None = None) -> Path:
+    """Cost of the policy against iterations, on training conditions solid and on unseen ones dotted; mean and range
+    over seeds; costs to compare with as thin lines."""
+    from costogo.viz import COLOURS, figure, save
+
+    fig, axes = figure(1, 1, size=(5.2, 3.4))
+    ax = axes[0, 0]
+    labels = list(dict.fromkeys((r.setting.method, r.setting.hidden) for r in runs))
+    for colour, (method, hidden) in zip(COLOURS, labels, strict=False):
+        rows = [row for r in runs if (r.setting.method, r.setting.hidden) == (method, hidden) for row in r.curves]
+        mean_and_range(ax, rows, "epoch", "cost", colour, f"{method}, {hidden} units")
+        before = len(ax.lines)
+        mean_and_range(ax, rows, "epoch", "unseen_cost", colour, "")
+        for line in ax.lines[before:]:
+            line.set(linestyle=":", label="_")
+    for name, cost in (lines or {}).items():
+        ax.axhline(cost, color="0.4", linewidth=0.9, linestyle="--", label=name)
+    ax.set(xlabel="iteration", title="cost of the policy (dotted: unseen starts)", yscale="log")
+    ax.legend(fontsize=7)
+    return save(fig, path)
+
+
+def draw_motion(run: Run, path: Path) -> Path:
+    """The root link's path, from training starts and from unseen ones."""
+    from costogo.viz import COLOURS, figure, save
+
+    across, up, label = ROOT[run.setting.system]
+    fig, axes = figure(2, 1, size=(6.4, 2.0), sharex=True)
+    task = setting_of(run.setting).task
+    for ax, (group, rolled) in zip(axes.flat, motions(task, run.state.policy).items(), strict=False):
+        states: Array = rolled.states
+        for i, track in enumerate(np.asarray(states)):
+            kept = up_for(rolled)[i] + 1
+            ax.plot(track[:kept, across], track[:kept, up], color=COLOURS[i % len(COLOURS)], linewidth=1.1)
+            if kept < len(track):
+                ax.plot(track[kept - 1, across], track[kept - 1, up], "x", color=COLOURS[i % len(COLOURS)])
+        ax.set(title=f"root link, {group} starts (cross: failed)", ylabel=label)
+    axes[-1, 0].set(xlabel="x [m]")
+    return save(fig, path)

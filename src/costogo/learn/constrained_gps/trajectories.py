@@ -1,0 +1,157 @@
+"""First trajectories of a policy search, and what its baselines share: rollouts of trajectories and of the policy."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from costogo.core.validate import require
+from costogo.learn.constrained_gps.agreement import draw_noise, regression
+from costogo.learn.constrained_gps.policy_fit import fit_likelihood
+from costogo.learn.constrained_gps.task import PolicySearch, Rollouts
+from costogo.nn import GaussianPolicy
+from costogo.problem import AffineFeedback, OptimalControlProblem, open_loop, rollout
+from costogo.problem.costs import ScaledCost
+from costogo.solvers import DistributionSolution, GaussianDDP, GaussianTrajectory
+
+
+class SampledPolicySearch(eqx.Module):
+    """What the baselines of constrained guided policy search share (spec constrained_gps section 7, B2 to B5).
+
+    The first trajectories are found as those of `GuidedPolicySearch`: maximum entropy, `first_iterations` on the cost
+    times `first_scale`. That is one by default (there 0.1): nothing here raises the scale later, and a tenth of the
+    cost makes the controls' variance ten times as large. A policy may be pretrained by maximum likelihood on `samples`
+    states of every knot. Rollouts, of trajectories and of policies, start from `N(starts, start_covariance)` and have
+    noise in the controls only: the noise of the process is in the covariances of a trajectory, not in the dynamics.
+    As elsewhere, the last `tail` knots of a trajectory are no example for the policy.
+    """
+
+    task: PolicySearch
+    solver: GaussianDDP = eqx.field(default_factory=GaussianDDP)
+    first_iterations: int = eqx.field(static=True, default=100)
+    first_scale: float = eqx.field(static=True, default=1.0)
+    samples: int = eqx.field(static=True, default=20)
+    fit_iterations: int = eqx.field(static=True, default=150)
+    tail: int = eqx.field(static=True, default=0)
+
+    steps_per_epoch: ClassVar[int] = 1
+
+    def __check_init__(self):
+        check_counts(self, "first_iterations", "fit_iterations")
+        even = self.samples >= 2 and self.samples % 2 == 0
+        require(even, f"samples is {self.samples}; pass an even number of at least 2")
+        require(0 < self.first_scale <= 1, f"first_scale is {self.first_scale}; pass a number in (0, 1]")
+
+    def first(self) -> GaussianTrajectory:
+        """The first trajectory of every condition."""
+
+        def one(condition, x0):
+            return first_trajectory(self.task, self.solver, condition, x0, self.first_iterations, self.first_scale)
+
+        return jax.vmap(one)(self.task.conditions, self.task.starts).q
+
+    def pretrained(self, key: Array, q: GaussianTrajectory) -> GaussianPolicy:
+        """A policy of maximum likelihood under samples of the trajectories. (Of their states; the mean over controls
+        is exact.)"""
+        network, draw = jax.random.split(key)
+        conditions, N = q.controls.shape[:2]
+        weights = jnp.zeros((conditions, N), q.controls.dtype).at[:, self.examples(N)].set(1.0)
+        rows = regression(self.task.observe, q, weights, draw_noise(draw, self.samples, q.states.shape[-1]))
+        return fit_likelihood(self.task.policy(network), rows, iterations=self.fit_iterations).policy
+
+    def examples(self, N: int, stride: int = 1) -> slice:
+        """Knots that are examples for the policy: not those of the tail, and every `stride`-th of the others."""
+        require(0 <= self.tail < N, f"tail is {self.tail}; pass 0 to {N - 1}, fewer than the problem has intervals")
+        return slice(0, N - self.tail, stride)
+
+    def roll_policy(self, key: Array, policy: GaussianPolicy, count: int) -> Rollouts:
+        """`count` noisy rollouts of the policy on each condition: leaves (conditions, count, ...)."""
+        starts, noise = self._draws(key, count)
+        conditions = jax.tree.map(lambda a: jnp.repeat(a, count, axis=0), self.task.conditions)
+        flat = self.task.roll_out(policy, conditions, _joined(starts), noise=_joined(noise))
+        return self._bounded(jax.tree.map(lambda a: a.reshape(-1, count, *a.shape[1:]), flat))
+
+    def roll_guide(self, key: Array, q: GaussianTrajectory, count: int) -> Rollouts:
+        """`count` noisy rollouts of each trajectory's control law on the true dynamics, as of `roll_policy`."""
+        starts, noise = self._draws(key, count)
+
+        def one(condition, q, x0, noise):
+            problem = self.task.problem_of(condition)
+            ts = problem.times(0.0, x0.dtype)
+            controls = q.controls + jnp.einsum("kij,kj->ki", jnp.linalg.cholesky(q.covariances), noise)
+            infinite = jnp.full_like(controls, jnp.inf)
+            law = AffineFeedback(q.states[:-1], controls, q.gains, -infinite, infinite)
+            states, controls = rollout(problem.dynamics, x0, law, ts[:-1])
+            costs = jax.vmap(problem.stage_cost)(states[:-1], controls, ts[:-1])
+            if problem.terminal_cost is not None:
+                costs = costs.at[-1].add(problem.terminal_cost(states[-1]))
+            return Rollouts(states, controls, costs, jnp.all(jnp.isfinite(states), axis=-1))
+
+        several = jax.vmap(one, in_axes=(None, None, 0, 0))
+        return self._bounded(jax.vmap(several)(self.task.conditions, q, starts, noise))
+
+    def evaluate(self, state: Any) -> dict[str, Array]:
+        """Cost of the policy without noise, unscaled, on the training conditions."""
+        return self.task.evaluate(state.policy)
+
+    def _draws(self, key: Array, count: int) -> tuple[Float[Array, "c m nx"], Float[Array, "c m N nu"]]:
+        """Starts, and standard normal noise of the controls."""
+        task = self.task
+        problem = task.problem_of(jax.tree.map(lambda a: a[0], task.conditions))
+        first, second = jax.random.split(key)
+        (conditions, nx), dtype = task.starts.shape, task.starts.dtype
+        values, vectors = jnp.linalg.eigh(task.start_covariance)  # unlike Cholesky's, right for a start without spread
+        root = vectors * jnp.sqrt(jnp.maximum(values, 0.0))
+        starts = task.starts[:, None] + jax.random.normal(first, (conditions, count, nx), dtype) @ root.T
+        return starts, jax.random.normal(second, (conditions, count, problem.horizon, problem.nu), dtype)
+
+    def _bounded(self, rollouts: Rollouts) -> Rollouts:
+        """A knot costs at most `task.worst`, and that where its cost is not finite."""
+        costs = jnp.minimum(jnp.where(jnp.isnan(rollouts.costs), jnp.inf, rollouts.costs), self.task.worst)
+        return eqx.tree_at(lambda r: r.costs, rollouts, costs)
+
+
+def first_trajectory(
+    task: PolicySearch, solver: GaussianDDP, condition: Any, x0: Array, iterations: int, scale: ArrayLike
+) -> DistributionSolution:
+    """Maximum-entropy trajectory without a policy, from the task's guess, for the cost times `scale` (spec
+    constrained_gps section 6, step 1)."""
+    problem = task.problem_of(condition)
+    N, nu, nx = problem.horizon, problem.nu, len(x0)
+    controls = jnp.zeros((N, nu), x0.dtype) if task.guess is None else task.guess(condition)
+    q = GaussianTrajectory(
+        open_loop(problem, x0, controls),
+        controls,
+        jnp.zeros((N, nu, nx), x0.dtype),
+        jnp.broadcast_to(jnp.eye(nu, dtype=x0.dtype), (N, nu, nu)),
+        jnp.broadcast_to(task.start_covariance.astype(x0.dtype), (N + 1, nx, nx)),
+    )
+    if task.first_cost is not None:
+        problem = eqx.tree_at(lambda p: p.stage_cost, problem, task.first_cost(condition))
+    solver = eqx.tree_at(lambda s: s.max_iterations, solver, iterations)
+    return solver.run(scaled(problem, scale), q, noise=task.noise)
+
+
+def scaled(problem: OptimalControlProblem, factor: ArrayLike) -> OptimalControlProblem:
+    """The problem with its cost times a factor."""
+    terminal = problem.terminal_cost
+    cost = None if terminal is None else (lambda x: factor * terminal(x))
+    return eqx.tree_at(
+        lambda p: (p.stage_cost, p.terminal_cost),
+        problem,
+        (ScaledCost(problem.stage_cost, factor), cost),
+        is_leaf=lambda leaf: leaf is None,
+    )
+
+
+def check_counts(module: eqx.Module, *names: str) -> None:
+    """Raise unless the fields named are at least 1."""
+    for name in names:
+        require(getattr(module, name) >= 1, f"{name} is {getattr(module, name)}; pass at least 1")
+
+
+def _joined(values: Array) -> Array:
+    return values.reshape(-1, *values.shape[2:])

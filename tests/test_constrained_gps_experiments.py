@@ -1,0 +1,126 @@
+"""G1 and G2 without their training: names, claims on made-up rows, figures; tasks as the spec has them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from costogo import CostogoError
+from costogo.experiments.constrained_gps import g1, g2
+from costogo.experiments.constrained_gps.arms import Comparison
+from costogo.experiments.constrained_gps.presets import GPSConfig, build, setting_of
+from costogo.experiments.constrained_gps.results import motions, summary, up_for
+from costogo.experiments.constrained_gps.runs import name_of
+from costogo.learn.constrained_gps import Rollouts
+from costogo.nn import GaussianPolicy
+
+
+class Curve:
+    """A run with curves only."""
+
+    def __init__(self, setting, divergence):
+        self.setting = setting
+        self.curves = [{"epoch": i + 1, "divergence": d} for i, d in enumerate(divergence)]
+
+
+def comparison(system, rows):
+    found = Comparison(system, {})
+    found.references = {"trajectory optimisation": 10.0}
+    found.summary = rows
+    found.runs = [Curve(GPSConfig(), np.geomspace(1.0, 0.01, 100))]
+    return found
+
+
+def rows_of(values, **same):
+    return [
+        {"method": m, "hidden": h, "seed": s, "starts": "training", **same, **values(m, h, s)}
+        for m in ("constrained", "variational") for h in (5, 10) for s in range(3)
+    ]  # fmt: skip
+
+
+def test_claims_of_the_swimmer():
+    """All seeds within 1.2 times the optimum, some, none; the divergence over the run."""
+    cost = {("constrained", 5): (11.0, 11.5, 13.0), ("variational", 10): (13.0, 14.0, 15.0)}
+    found = comparison("swimmer", rows_of(lambda m, h, s: {"cost": cost.get((m, h), (11.0,) * 3)[s]}))
+    verdicts = [claim.verdict for claim in g1.claims(found)]
+    assert verdicts == ["partly", "reproduced", "reproduced", "not reproduced", "reproduced"]
+    found.runs = [Curve(GPSConfig(), [1.0] * 50)]
+    assert g1.claims(found)[-1].verdict == "not reproduced"
+
+
+def test_claims_of_the_walker():
+    """Two of three seeds are enough; a slow walk does not count."""
+
+    def values(m, h, s):
+        good = (m, h) == ("constrained", 5) and s < 2
+        slow = (m, h) == ("constrained", 10)
+        return {"failed": 0 if good or slow else 1, "speed": 1.0 if slow else 2.0, "seconds": 4.0}
+
+    verdicts = [claim.verdict for claim in g2.claims(comparison("walker", rows_of(values)))]
+    assert verdicts == ["reproduced", "not reproduced", "not reproduced", "not reproduced"]
+
+
+def test_names():
+    assert name_of(GPSConfig()) == "swimmer-constrained-10units-seed0"
+    name = name_of(GPSConfig(system="walker", method="variational", hidden=5, samples=10, seed=2))
+    assert name == "walker-variational-5units-samples=10-seed2"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "answer"),
+    [
+        ({"system": "walkr"}, "walker"),
+        ({"method": "constraned"}, "constrained"),
+        ({"hidden": 0}, "hidden is 0"),
+        ({"rate": -1.0}, "rate is -1.0"),
+        ({"rate": 0.1, "method": "variational"}, "has no multipliers"),
+    ],
+)
+def test_mistakes(wrong, answer):
+    with pytest.raises(CostogoError, match=answer):
+        GPSConfig(**wrong)
+
+
+def test_seconds_before_a_failure():
+    valid = jnp.array([[True, True, False, True], [True, True, True, True]])
+    rolled = Rollouts(jnp.zeros((2, 4, 1)), jnp.zeros((2, 3, 1)), jnp.zeros((2, 3)), valid)
+    np.testing.assert_array_equal(up_for(rolled), [1, 3])
+
+
+def test_the_walker_task():
+    """The policy does not see x; from the demonstration's start the first controls are the demonstration's."""
+    setting = setting_of(GPSConfig(system="walker"))
+    task = setting.task
+    assert task.starts.shape == (4, 18) and task.observe(task.starts[0]).shape == (17,)
+    np.testing.assert_array_equal(task.starts[:, 0], 0.0)
+    states, controls = task.conditions
+    problem = task.problem_of(None)
+    new = jax.vmap(problem.dynamics.step)(states[:, 0], controls[:, 0], jnp.zeros(4))
+    np.testing.assert_allclose(new, states[:, 1], atol=1e-9)
+    tracked = task.first_cost((states[1], controls[1]))
+    assert tracked(states[1, 7], controls[1, 7], jnp.array(0.07)) == 0.0
+    assert tracked(states[1, 7] + 5.0 * jnp.eye(18)[0], controls[1, 7], jnp.array(0.07)) == 0.0
+    assert float(jnp.abs(task.unseen[1] - task.starts).max()) > 0.01
+
+
+def test_the_swimmer_at_rest_costs_one_a_knot():
+    """A policy of zeros does not move: cost 120, 0 m/s, no failure by itself but the cost is that of failure."""
+    config = GPSConfig(system="swimmer", hidden=3)
+    task = setting_of(config).task
+    policy = task.policy(jax.random.PRNGKey(0))
+    still = jax.tree.map(lambda a: 0.0 * a, policy)
+    assert isinstance(still, GaussianPolicy)
+    rolled = motions(task, still)["training"]
+    np.testing.assert_allclose(rolled.costs.sum(), 120.0, rtol=1e-6)
+    row = summary(config, still)[0]
+    assert row["speed"] == pytest.approx(0.0, abs=1e-9) and row["cost"] == pytest.approx(120.0)
+
+
+@pytest.mark.slow
+def test_a_few_iterations_on_the_walker():
+    """It meets MuJoCo: trajectories improve on the demonstration, and nothing fails."""
+    learner = build(GPSConfig(system="walker", iterations=3, samples=4, fit_iterations=20))
+    state = learner.init(jax.random.PRNGKey(0))
+    for _ in range(3):
+        state, metrics = learner.step(state)
+    assert metrics["trajectory_failures"] == 0 and metrics["trajectory_cost"] < 320.0
