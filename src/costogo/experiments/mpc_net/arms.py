@@ -60,14 +60,13 @@ class Comparison:
         """Survival, cost, violation and loss against rounds: mean and 95 % interval over seeds."""
         from costogo.viz import COLOURS, figure, save
 
-        fig, axes = figure(1, len(CURVES), size=(3.4, 2.8))
-        for ax, (column, title) in zip(axes.flat, CURVES, strict=True):
+        shown = [(column, title) for column, title in CURVES if any(row.get(column) for row in self.curves)]
+        fig, axes = figure(1, len(shown), size=(3.4, 2.8))
+        for ax, (column, title) in zip(axes.flat, shown, strict=True):
             for colour, arm in zip(COLOURS, self.arms, strict=False):
                 rows = [row for row in self.curves if row["arm"] == arm]
                 mean_and_interval(ax, rows, "epoch", column, colour, arm)
-            ax.set(xlabel="round", title=title)
-        for ax in axes.flat[1:3]:
-            ax.set_yscale("log")
+            ax.set(xlabel="round", title=title, yscale="log" if column in ("cost", "violation") else "linear")
         axes.flat[0].legend(fontsize=7)
         return save(fig, path)
 

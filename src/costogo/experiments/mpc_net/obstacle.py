@@ -16,6 +16,7 @@ from costogo.experiments.reporting import write_report
 
 ARMS = {"8 experts": {}, "2 experts": {"experts": 2}, "one network": {"experts": 1}}
 STARTS, SHOWN = 100, 30
+ROUNDING = 1e-9
 
 
 def run(config: ExperimentConfig, folder: Path) -> None:
@@ -53,7 +54,7 @@ def _claims(found: Comparison, seeds: int) -> list[Claim]:
     mixed = min(rate["8 experts"], rate["2 experts"])
     return [
         Claim("experts pass the disc: at most 2 % collisions", "spec, check 13", shown,
-              judge(max(rate["8 experts"], rate["2 experts"]) <= 0.02, mixed <= 0.02), seeds),
+              judge(max(rate["8 experts"], rate["2 experts"]) <= 0.02 + ROUNDING, mixed <= 0.02), seeds),
         Claim("both sides are used", "spec, check 13", f"passed below: {100 * below.min():.0f} to "
               f"{100 * below.max():.0f} % of the starts", judge(below.min() > 0.1 and below.max() < 0.9), seeds),
         Claim("one network collides at least three times as often", "spec, check 13", shown,
@@ -68,7 +69,7 @@ def draw(found: Comparison, paths: dict[str, list[np.ndarray]], path: Path) -> P
     from costogo.viz import COLOURS, figure, save
 
     radius = float(system_of(found.place).radius)
-    fig, axes = figure(1, len(paths), size=(3.6, 2.6), sharey=True)
+    fig, axes = figure(1, len(paths), size=(3.6, 1.6), sharey=True)
     for ax, (arm, seeds) in zip(axes.flat, paths.items(), strict=True):
         ax.add_patch(Circle((0, 0), radius, color="0.85"))
         for line in seeds[0][:SHOWN]:
