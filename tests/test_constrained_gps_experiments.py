@@ -72,6 +72,8 @@ def test_names():
         ({"system": "walkr"}, "walker"),
         ({"method": "constraned"}, "constrained"),
         ({"hidden": 0}, "hidden is 0"),
+        ({"fit_iterations": 0}, "fit_iterations is 0"),
+        ({"samples": 3}, "samples is 3"),
         ({"rate": -1.0}, "rate is -1.0"),
         ({"rate": 0.1, "method": "variational"}, "has no multipliers"),
     ],

@@ -56,8 +56,10 @@ class GPSConfig:
     def __post_init__(self):
         known("system", self.system, SYSTEMS)
         known("method", self.method, METHODS)
-        for name in ("hidden", "iterations"):
+        for name in ("hidden", "iterations", "fit_iterations"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; pass at least 1")
+        even = self.samples >= 2 and self.samples % 2 == 0
+        require(even, f"samples is {self.samples}; pass an even number of at least 2")
         require(self.rate is None or self.rate > 0, f"rate is {self.rate}; pass a positive number")
         require(
             self.rate is None or self.method == "constrained",
