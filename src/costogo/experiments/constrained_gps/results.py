@@ -84,6 +84,8 @@ def draw_learning(runs: Sequence[Run], path: Path, lines: dict[str, float] | Non
     for name, cost in (lines or {}).items():
         ax.axhline(cost, color="0.4", linewidth=0.9, linestyle="--", label=name)
     ax.set(xlabel="iteration", title="cost of the policy (dotted: unseen starts)", yscale="log")
+    for which in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+        which("{x:g}")  # not powers of ten: costs span less than two decades
     ax.legend(fontsize=7)
     return save(fig, path)
 
