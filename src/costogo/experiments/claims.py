@@ -51,7 +51,7 @@ def write_claims(folder: Path, claims: list[Claim]) -> list[dict[str, str]]:
         writer.writerows(rows)
     shown = ("claim", "published", "ours", "verdict", "seeds")
     lines = ["| " + " | ".join(shown) + " |", "|" + "---|" * len(shown)]
-    lines += ["| " + " | ".join(row[key] for key in shown) + " |" for row in rows]
+    lines += ["| " + " | ".join(row[key].replace("|", "\\|") for key in shown) + " |" for row in rows]
     (folder / "claims.md").write_text("\n".join(lines) + f"\n\nMeasured on {stamp['date']}, {stamp['machine']}.\n")
     return rows
 
