@@ -30,7 +30,7 @@ def render(
     forces: Sequence[Sequence[Arrow]] | None = None,
     width: int = 640,
     height: int = 480,
-    camera: str = "side",
+    camera: str | None = "side",
 ) -> Iterator[np.ndarray]:
     """RGB frames (height, width, 3), uint8, of positions (n, nq), one at a time and each in memory of its own.
 
@@ -38,7 +38,8 @@ def render(
     `quadruped_positions(states)`. `forces` has for each frame a list of `(where, force)`, which are drawn as red arrows
     of 1 m per 400 N: `where` is a point (3,) in the world (m) or the name of a body, then its centre of mass, and
     `force` (3,) is in the world (N). Cameras: those of the model; the models of costogo have `side`, which goes with
-    the robot, and `fixed`. `MUJOCO_GL` chooses how OpenGL is reached; on Linux it is EGL where that is unset.
+    the robot, and `fixed`; None is a free camera that sees the whole model. `MUJOCO_GL` chooses how OpenGL is reached;
+    on Linux it is EGL where that is unset.
 
     Raises `CostogoError` at once for positions of another shape or not finite, a size that the model's offscreen
     buffer does not hold, an unknown camera, or forces that do not fit; at the first frame `MissingExtraError` without
@@ -49,15 +50,23 @@ def render(
         0 < width <= limits[0] and 0 < height <= limits[1],
         f"width and height are {width} and {height}; pass at most {limits[0]} and {limits[1]}",
     )
-    view = mujoco.MjvCamera()
-    view.type = mujoco.mjtCamera.mjCAMERA_FIXED
-    view.fixedcamid = model.camera(known("camera", camera, [model.camera(i).name for i in range(model.ncam)])).id
+    view = _view(model, camera)
     rows = _checked_positions(model, positions)
     arrows = [[]] * len(rows) if forces is None else [_checked_arrows(model, frame) for frame in forces]
     require(
         len(arrows) == len(rows), f"forces has {len(arrows)} lists for {len(rows)} frames; pass one list for each frame"
     )
     return _frames(model, view, rows, arrows, width, height)
+
+
+def _view(model: mujoco.MjModel, camera: str | None) -> mujoco.MjvCamera:
+    view = mujoco.MjvCamera()
+    if camera is None:
+        mujoco.mjv_defaultFreeCamera(model, view)
+        return view
+    view.type = mujoco.mjtCamera.mjCAMERA_FIXED
+    view.fixedcamid = model.camera(known("camera", camera, [model.camera(i).name for i in range(model.ncam)])).id
+    return view
 
 
 def quadruped_positions(states: np.ndarray) -> np.ndarray:
