@@ -14,11 +14,21 @@ configure()
 
 import jax  # noqa: E402
 
-from benchmarks.cases import adjoint, anymal_mpc, bounded, riccati, scaling, swing_up, walker_gps  # noqa: E402
+from benchmarks.cases import (  # noqa: E402
+    adjoint,
+    anymal_mpc,
+    bounded,
+    planning,
+    riccati,
+    sac,
+    scaling,
+    swing_up,
+    walker_gps,
+)
 from benchmarks.cases.common import Case, Settings  # noqa: E402
 from benchmarks.report import fill, machine, markdown_table, write_csv  # noqa: E402
 
-MODULES = (riccati, scaling, bounded, swing_up, adjoint, anymal_mpc, walker_gps)
+MODULES = (riccati, scaling, bounded, swing_up, adjoint, anymal_mpc, walker_gps, planning, sac)
 CASES: dict[str, Case] = {module.CASE.name: module.CASE for module in MODULES}
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"

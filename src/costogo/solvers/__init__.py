@@ -12,23 +12,32 @@ from costogo.solvers.hamiltonian import (
     hamiltonian_sample,
 )
 from costogo.solvers.hoist import hoist
+from costogo.solvers.mirror_descent import ControlDistribution, MirrorDescent
 from costogo.solvers.policy_terms import LikelihoodTerms, PolicyTerms
 from costogo.solvers.slq import SLQ
 from costogo.solvers.solution import Multipliers, QuadraticValue, Solution, SolveStats
+from costogo.solvers.utilities import ExpectedCost, Exponentiated, LiteralElites, LowCost, ShiftedElites
 
 __all__ = [
     "SLQ",
     "BoxDDP",
+    "ControlDistribution",
     "DistributionSolution",
+    "ExpectedCost",
+    "Exponentiated",
     "GaussianDDP",
     "GaussianTrajectory",
     "HamiltonianExpansion",
     "HamiltonianSample",
     "ImplicitAdjoint",
     "LikelihoodTerms",
+    "LiteralElites",
+    "LowCost",
+    "MirrorDescent",
     "Multipliers",
     "PolicyTerms",
     "QuadraticValue",
+    "ShiftedElites",
     "Solution",
     "SolveStats",
     "UnrolledAdjoint",
