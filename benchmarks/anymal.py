@@ -13,11 +13,10 @@ from benchmarks.ours import Compiled, compiled, implementation
 from costogo.lqr import EqualityRows, LQModel, Sweep, backward
 from costogo.mpc import RecedingHorizon
 from costogo.mpc.receding_horizon import _warm_start
-from costogo.problem import AffineFeedback, OptimalControlProblem, equality_rows, expand, linearise, rollout
+from costogo.problem import OptimalControlProblem, equality_rows, expand, linearise
 from costogo.problem import with_barrier as add_barrier
 from costogo.solvers import SLQ
-from costogo.solvers.forward_pass import Candidate, LineSearch, search
-from costogo.solvers.slq import PENALTY_MAX, SUFFICIENT_DECREASE
+from costogo.solvers.forward_pass import Candidate
 from costogo.systems.legged import WalkingTask
 
 # Calls before timing starts: the first one takes more iterations, and the loop settles into its gait.
@@ -144,20 +143,11 @@ def _parts_of_expansion(problem: OptimalControlProblem, solver: SLQ, ts: jax.Arr
 
 
 def _forward_pass(problem: OptimalControlProblem, solver: SLQ):
-    """The part of `SLQ._iterate` after the sweep, for a start without gaps."""
+    """The part of an iteration after the sweep, for a start without gaps."""
 
     def run(ts: jax.Array, at: Candidate, sweep: Sweep) -> Candidate:
-        free = jnp.full_like(at.controls, jnp.inf)
-
-        def advance(alpha: jax.Array) -> Candidate:
-            law = AffineFeedback(at.states[:-1], at.controls + alpha * sweep.feedforward, sweep.gains, -free, free)
-            return solver._candidate(problem, ts, *rollout(problem.dynamics, at.states[0], law, ts[:-1]))
-
-        paid = sweep.decrease[0] / at.violation
-        penalty = jnp.maximum(solver.penalty, jnp.clip(2.0 * paid, 0.0, PENALTY_MAX))
-        slope = sweep.decrease[0] - penalty * at.violation
-        rule = LineSearch(solver.line_search_decay, solver.line_search_trials, solver.line_search_block)
-        return search(advance, at, rule, SUFFICIENT_DECREASE * jnp.minimum(slope, 0.0), penalty)[0]
+        penalty = jnp.asarray(solver.penalty, at.cost.dtype)
+        return solver._move(problem, ts, at, sweep, penalty, jnp.array(True))[0]
 
     return run
 

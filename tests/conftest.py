@@ -16,8 +16,9 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 @pytest.fixture(autouse=True, scope="module")
 def drop_programs():
-    """Forget the programs of one file at its end. Each maps memory, and Linux allows a process 65530 maps: the whole
-    suite in one process comes near that, and jaxlib dies there, mostly while it writes a program to the cache."""
+    """Forget the programs of one file at its end. Each maps memory, and Linux allows a process 65,530 maps: the whole
+    suite in one process came near that, and jaxlib aborted there twice. That the limit is the cause is inferred from
+    the count (docs/jax_versions.md)."""
     yield
     jax.clear_caches()
     gc.collect()

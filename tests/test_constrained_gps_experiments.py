@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from costogo import CostogoError
+from costogo.cli.train_constrained_gps import TrainConstrainedGPS
 from costogo.experiments.constrained_gps import g1, g2
 from costogo.experiments.constrained_gps.arms import Comparison
 from costogo.experiments.constrained_gps.presets import GPSConfig, build, setting_of
 from costogo.experiments.constrained_gps.results import motions, summary, up_for
-from costogo.experiments.constrained_gps.runs import name_of
+from costogo.experiments.constrained_gps.runs import name_of, trained
 from costogo.learn.constrained_gps import Rollouts
 from costogo.nn import GaussianPolicy
 
@@ -72,8 +73,6 @@ def test_names():
         ({"system": "walkr"}, "walker"),
         ({"method": "constraned"}, "constrained"),
         ({"hidden": 0}, "hidden is 0"),
-        ({"fit_iterations": 0}, "fit_iterations is 0"),
-        ({"samples": 3}, "samples is 3"),
         ({"rate": -1.0}, "rate is -1.0"),
         ({"rate": 0.1, "method": "variational"}, "has no multipliers"),
     ],
@@ -81,6 +80,23 @@ def test_names():
 def test_mistakes(wrong, answer):
     with pytest.raises(CostogoError, match=answer):
         GPSConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "answer"),
+    [
+        ({"iterations": 0}, "iterations is 0; pass at least 1"),
+        ({"fit_iterations": 0}, "fit_iterations is 0; pass at least 1"),
+        ({"samples": 3}, "samples is 3; pass an even number"),
+    ],
+)
+def test_mistakes_that_the_learner_finds(wrong, answer, tmp_path):
+    """Before anything is written, by the experiments and by the command."""
+    with pytest.raises(CostogoError, match=answer):
+        trained(GPSConfig(**wrong), tmp_path)
+    with pytest.raises(CostogoError, match=answer):
+        TrainConstrainedGPS(**wrong, out=tmp_path / "run").run()
+    assert not list(tmp_path.iterdir())
 
 
 def test_seconds_before_a_failure():
@@ -106,7 +122,7 @@ def test_the_walker_task():
 
 
 def test_the_swimmer_at_rest_costs_one_a_knot():
-    """A policy of zeros does not move: cost 120, 0 m/s, no failure by itself but the cost is that of failure."""
+    """A policy of zeros does not move: 120 knots cost one each, the speed is 0 m/s."""
     config = GPSConfig(system="swimmer", hidden=3)
     task = setting_of(config).task
     policy = task.policy(jax.random.PRNGKey(0))

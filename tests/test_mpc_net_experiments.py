@@ -5,7 +5,7 @@ import pytest
 
 from costogo.experiments.claims import VERDICTS
 from costogo.experiments.mpc_net import e2, e3, e4, e5, ladder, obstacle
-from costogo.experiments.mpc_net.arms import Comparison, seeds_of
+from costogo.experiments.mpc_net.arms import Comparison
 from costogo.experiments.mpc_net.presets import MPCNetConfig
 from costogo.experiments.mpc_net.runs import name_of
 from costogo.experiments.registry import ExperimentConfig
@@ -105,6 +105,8 @@ def test_minutes_until_stable():
 
 
 def test_number_of_seeds(tmp_path):
-    assert seeds_of(ExperimentConfig(tmp_path), 5) == 5
-    assert seeds_of(ExperimentConfig(tmp_path, quick=True), 5) == 1
-    assert seeds_of(ExperimentConfig(tmp_path, seeds=2), 5) == 2
+    assert ExperimentConfig(tmp_path).seed_count(5) == 5
+    assert ExperimentConfig(tmp_path, quick=True).seed_count(5) == 1
+    assert ExperimentConfig(tmp_path, quick=True).seed_count(5, quick=3) == 3
+    assert ExperimentConfig(tmp_path, seeds=2).seed_count(5) == 2
+    assert ExperimentConfig(tmp_path, quick=True, seeds=2).seed_count(5) == 2

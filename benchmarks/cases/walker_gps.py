@@ -6,15 +6,14 @@ more rollouts, one sweep of the mean pass and those of the covariance pass.
 """
 
 import time
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from benchmarks.cases.common import Case, Settings, timing_fields
-from benchmarks.harness import Contender, interleave, timed
+from benchmarks.harness import interleave
+from benchmarks.ours import Compiled, compiled
 from benchmarks.report import Row
 from costogo.experiments.constrained_gps.presets import GPSConfig, build
 from costogo.experiments.constrained_gps.tasks import STEPS
@@ -36,16 +35,15 @@ def run(settings: Settings) -> list[Row]:
 def _rows(hidden: int, settings: Settings) -> list[Row]:
     learner: GuidedPolicySearch = build(GPSConfig(system="walker", hidden=hidden)).learner
     state = eqx.filter_jit(learner.init)(jax.random.PRNGKey(0))
-    programs = _programs(learner, state)
     start = time.perf_counter()
-    found = {name: program() for name, program in programs.items()}
+    programs = _programs(learner, state)
     compile_s = time.perf_counter() - start
-    if not bool(jnp.isfinite(found[ITERATION][1]["trajectory_cost"])):
+    if not bool(jnp.isfinite(programs[0].result[1]["trajectory_cost"])):
         raise RuntimeError("the iteration did not end well: its trajectories cost NaN")
-    timings = interleave([_contender(name, program) for name, program in programs.items()], settings.effort)
+    timings = interleave([program.contender for program in programs], settings.effort)
     rows: list[Row] = []
-    for name in programs:
-        fields = timing_fields(timings[name], "ms")
+    for name, timing in timings.items():
+        fields = timing_fields(timing, "ms")
         rows.append({"problem": f"{hidden} units", "work": name, **fields, "s": fields["ms"] / 1e3})
     whole = rows[0]["ms"]
     for row in rows:
@@ -54,12 +52,8 @@ def _rows(hidden: int, settings: Settings) -> list[Row]:
     return rows
 
 
-def _contender(name: str, program: Any) -> Contender:
-    return Contender(name, lambda calls: timed(lambda: jax.block_until_ready(program()), calls))
-
-
-def _programs(learner: GuidedPolicySearch, state: GPSState) -> dict[str, Any]:
-    """The iteration and its parts, each a call without arguments."""
+def _programs(learner: GuidedPolicySearch, state: GPSState) -> list[Compiled]:
+    """The iteration, first, and its parts."""
     task, conditions = learner.task, learner.task.conditions
 
     def problem(condition):
@@ -80,24 +74,16 @@ def _programs(learner: GuidedPolicySearch, state: GPSState) -> dict[str, Any]:
 
         return jax.vmap(one)(conditions, q, infinite)
 
-    model = eqx.filter_jit(linearised)(state.q)
     key = jax.random.PRNGKey(1)
-    parts = {
-        ITERATION: (lambda s: learner.step(s), state),
-        f"linearisation of 4 x {STEPS} knots": (linearised, state.q),
-        "rollout of 4 trajectories": (rolled, state.q),
-        "backward sweep of 4 trajectories": (lambda m: jax.vmap(backward)(m), model),
-        "fit of the policy": (lambda s: learner._fitted(s.policy, s.q, s.weights, key), state),
-        "judging the policy (8 walks of 4 s)": (lambda s: task.evaluate(s.policy), state),
-    }
-    return {name: _call(*part) for name, part in parts.items()}
-
-
-def _call(function: Any, data: Any) -> Any:
-    """The function jitted, of data that are its argument: nothing is folded at compile time."""
-    jitted = eqx.filter_jit(function)
-    data = jax.tree.map(lambda a: jnp.asarray(a) if isinstance(a, np.ndarray) else a, data)
-    return lambda: jitted(data)
+    model = compiled(f"linearisation of 4 x {STEPS} knots", linearised, state.q)
+    return [
+        compiled(ITERATION, learner.step, state),
+        model,
+        compiled("rollout of 4 trajectories", rolled, state.q),
+        compiled("backward sweep of 4 trajectories", jax.vmap(backward), model.result),
+        compiled("fit of the policy", lambda s: learner._fitted(s.policy, s.q, s.weights, key), state),
+        compiled("judging the policy (8 walks of 4 s)", lambda s: task.evaluate(s.policy), state),
+    ]
 
 
 CASE = Case(

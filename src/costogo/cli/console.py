@@ -1,7 +1,7 @@
 """What commands write to the terminal."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,11 @@ def say_table(rows: Sequence[Sequence[Any]]) -> None:
     widths = [max(len(row[i]) for row in cells if i < len(row)) for i in range(max(map(len, cells)))]
     for row in cells:
         say("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip())
+
+
+def say_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of the same columns, whose names come first, as `say_table` does."""
+    say_table([list(rows[0]), *(list(row.values()) for row in rows)])
 
 
 def writable(folder: Path) -> Path:

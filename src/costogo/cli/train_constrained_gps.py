@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from costogo.cli.console import say, say_table
+from costogo.cli.console import say, say_rows
 from costogo.cli.run_options import RunOptions
 from costogo.experiments.claims import write_rows
-from costogo.experiments.constrained_gps.presets import GPSConfig
+from costogo.experiments.constrained_gps.presets import GPSConfig, build
 from costogo.experiments.constrained_gps.results import draw_learning, draw_motion, summary
 from costogo.experiments.constrained_gps.runs import start
 
@@ -31,12 +31,13 @@ class TrainConstrainedGPS(RunOptions, GPSConfig):
         from costogo.viz import Report
 
         config = self.config()
+        learner = build(config)  # before the folder is: it has checks of its own
         folder = self.open(config)
         say(f"{config.system}: {config.iterations} iterations; the first trajectories and compilation take a while")
-        run = start(config, folder, label=config.system, tensorboard=self.tensorboard)
+        run = start(config, learner, folder, label=config.system, tensorboard=self.tensorboard)
         rows = summary(config, run.state.policy)
         write_rows(folder.path / "summary.csv", rows)
-        say_table([list(rows[0]), *(list(row.values()) for row in rows)])
+        say_rows(rows)
         report = Report(f"Guided policy search: {config.system}, {config.method}").table(rows)
         report.media(draw_learning([run], folder.figures / "learning.png"), "Cost of the policy without noise.")
         report.media(draw_motion(run, folder.figures / "motion.png"), "The policy from unseen starts.")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import jax
 
-from costogo.cli.console import say, say_table
+from costogo.cli.console import say, say_rows
 from costogo.cli.run_options import RunOptions
 from costogo.core.validate import require
 from costogo.experiments.claims import write_rows
@@ -52,7 +52,7 @@ class TrainMPCNet(RunOptions, MPCNetConfig):
         say(learner.explain(learner.evaluate(state)))
         rows = compare(learner, state, self.starts, learner.test_steps)
         write_rows(run.path / "comparison.csv", rows)
-        say_table([list(rows[0]), *(list(row.values()) for row in rows)])
+        say_rows(rows)
         picture = draw_learning(read_rows(run.metrics), run.figures / "learning.png")
         report = Report(f"MPC-Net: {config.system} {config.gait}").table(rows)
         report.media(picture, "The student alone, from fixed starts.")

@@ -37,6 +37,10 @@ class ExperimentConfig:
     def __post_init__(self):
         require(self.seeds is None or self.seeds >= 1, f"seeds is {self.seeds}; pass at least 1")
 
+    def seed_count(self, full: int, quick: int = 1) -> int:
+        """Number of seeds: as asked, else `quick` for a smoke test and `full` otherwise."""
+        return self.seeds or (quick if self.quick else full)
+
 
 def run_experiment(name: str, config: ExperimentConfig) -> Path:
     """Run an experiment; writes CSV, figures, claims and report into `config.out / name` and returns that folder."""

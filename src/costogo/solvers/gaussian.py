@@ -70,12 +70,12 @@ def entropy(covariances: Array) -> Array:
     return 0.5 * jnp.sum(log_determinant(covariances))
 
 
-def matrix_power(M: Float[Array, "*n m m"], power: float, floor: float = EIGENVALUE_FLOOR) -> Float[Array, "*n m m"]:
-    """Power of a symmetric matrix whose eigenvalues are raised to at least `floor` times the largest (or one, if that
-    is less)."""
+def matrix_powers(M: Float[Array, "*n m m"], *powers: float) -> tuple[Float[Array, "*n m m"], ...]:
+    """Powers of a symmetric matrix whose eigenvalues are raised to at least 1e-6 times the largest (or one, if that is
+    less)."""
     values, vectors = jnp.linalg.eigh(symmetric(M))
-    least = floor * jnp.maximum(1.0, values[..., -1:])
-    return jnp.einsum("...ij,...j,...kj->...ik", vectors, jnp.maximum(values, least) ** power, vectors)
+    values = jnp.maximum(values, EIGENVALUE_FLOOR * jnp.maximum(1.0, values[..., -1:]))
+    return tuple(jnp.einsum("...ij,...j,...kj->...ik", vectors, values**power, vectors) for power in powers)
 
 
 def symmetric(M: Array) -> Array:

@@ -78,7 +78,7 @@ class GaussianDDP(eqx.Module):
     of the states at most `state_limit` (a number, or one for each): linearised contacts let them explode. A mean pass
     that is rejected is damped: `damping/2 |dx|^2` is added to the model of the next one. (Adding to `Quu` instead, as
     other solvers here do, makes small steps in the controls, which contacts turn into large ones of the state: the
-    walker then stalls.)
+    walker then takes longer, and stalls if restarted every few iterations.)
 
     `max_iterations` are as many as are wanted: ending there is normal. `STALLED` where no step is accepted at the
     largest damping.

@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from costogo.lqr import LQModel
-from costogo.solvers.gaussian import GaussianTrajectory, log_determinant, matrix_power, symmetric
+from costogo.solvers.gaussian import GaussianTrajectory, log_determinant, matrix_powers, symmetric
 
 
 class PolicyTerms(eqx.Module):
@@ -95,7 +95,8 @@ class LikelihoodTerms(PolicyTerms):
 
     def best_covariance(self, Quu: Array, q: GaussianTrajectory, cap: ArrayLike) -> Float[Array, "N nu nu"]:
         """That of maximum entropy under cost and likelihood."""
-        return capped(matrix_power(Quu + self.metric(q.covariances), -1.0), cap)
+        (inverse,) = matrix_powers(Quu + self.metric(q.covariances), -1.0)
+        return capped(inverse, cap)
 
 
 def agreeing_covariance(
@@ -109,7 +110,7 @@ def agreeing_covariance(
     for indefinite `Quu`.
     """
     weight = jnp.asarray(weight)[..., None]
-    root, inverse = matrix_power(Quu, 0.5), matrix_power(Quu, -0.5)
+    root, inverse = matrix_powers(Quu, 0.5, -0.5)
     values, vectors = jnp.linalg.eigh(symmetric(root @ M @ root))
     discriminant = jnp.sqrt((weight - 1.0) ** 2 + 4.0 * weight * jnp.maximum(values, 0.0))
     # The difference of two large numbers, for lambda > 1, by its conjugate.

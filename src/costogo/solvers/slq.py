@@ -160,24 +160,7 @@ class SLQ(eqx.Module):
         gapless = gap <= GAP_ROUNDING * jnp.finfo(gap.dtype).eps * (1.0 + jnp.max(jnp.abs(at.states)))
         converged = swept & gapless & (state.regularisation == 0) & (stationarity <= tolerance)
 
-        def advance(alpha: Array) -> Candidate:
-            unbounded = jnp.full_like(at.controls, jnp.inf)
-            law = AffineFeedback(
-                at.states[:-1], at.controls + alpha * sweep.feedforward, sweep.gains, -unbounded, unbounded
-            )
-            return self._candidate(problem, ts, *rollout(problem.dynamics, at.states[0], law, ts[:-1]))
-
-        # The step must be one of descent: the penalty outweighs what the cost pays for the constraints.
-        paid = sweep.decrease[0] / jnp.where(at.violation > 0, at.violation, 1.0)
-        needed = jnp.where(gapless & (at.violation > 0), jnp.clip(2.0 * paid, 0.0, PENALTY_MAX), 0.0)
-        penalty = jnp.maximum(state.penalty, jnp.where(swept, needed, 0.0))
-        slope = sweep.decrease[0] - jnp.where(gapless, penalty * at.violation, 0.0)
-        rule = LineSearch(self.line_search_decay, self.line_search_trials, self.line_search_block)
-        # Nothing is better than a trajectory with gaps: any finite step is.
-        start = at._replace(cost=jnp.where(gapless, at.cost, jnp.inf))
-        moved, _, accepted = search(advance, start, rule, SUFFICIENT_DECREASE * jnp.minimum(slope, 0.0), penalty)
-        accepted &= swept
-        moved = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), moved, at)
+        moved, accepted, penalty = self._move(problem, ts, at, sweep, state.penalty, gapless)
         regularisation, growth = schedule(state.regularisation, state.growth, accepted)
         penalty, target = _penalty(penalty, state.target, moved.violation)
         return IterationState(
@@ -194,6 +177,32 @@ class SLQ(eqx.Module):
             rejected=state.rejected + jnp.where(accepted, 0, 1).astype(jnp.int32),
             status=self._status(state, model, rows, swept, converged, regularisation),
         )
+
+    def _move(
+        self, problem: OptimalControlProblem, ts: Array, at: Candidate, sweep: Sweep, penalty: Array, gapless: Array
+    ) -> tuple[Candidate, Array, Array]:
+        """The line search along a sweep: where it leads (to `at` itself, unless accepted), whether it was accepted, and
+        the penalty, raised as far as descent needs it."""
+
+        def advance(alpha: Array) -> Candidate:
+            unbounded = jnp.full_like(at.controls, jnp.inf)
+            law = AffineFeedback(
+                at.states[:-1], at.controls + alpha * sweep.feedforward, sweep.gains, -unbounded, unbounded
+            )
+            return self._candidate(problem, ts, *rollout(problem.dynamics, at.states[0], law, ts[:-1]))
+
+        swept = sweep.status == Status.CONVERGED
+        # The step must be one of descent: the penalty outweighs what the cost pays for the constraints.
+        paid = sweep.decrease[0] / jnp.where(at.violation > 0, at.violation, 1.0)
+        needed = jnp.where(gapless & (at.violation > 0), jnp.clip(2.0 * paid, 0.0, PENALTY_MAX), 0.0)
+        penalty = jnp.maximum(penalty, jnp.where(swept, needed, 0.0))
+        slope = sweep.decrease[0] - jnp.where(gapless, penalty * at.violation, 0.0)
+        rule = LineSearch(self.line_search_decay, self.line_search_trials, self.line_search_block)
+        # Nothing is better than a trajectory with gaps: any finite step is.
+        start = at._replace(cost=jnp.where(gapless, at.cost, jnp.inf))
+        moved, _, accepted = search(advance, start, rule, SUFFICIENT_DECREASE * jnp.minimum(slope, 0.0), penalty)
+        accepted &= swept
+        return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), moved, at), accepted, penalty
 
     def _status(self, state: IterationState, model, rows, swept, converged, regularisation) -> Array:
         status = jnp.where(state.iteration + 1 >= self.max_iterations, Status.MAX_ITERATIONS, Status.RUNNING)

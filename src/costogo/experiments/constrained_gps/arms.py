@@ -34,7 +34,7 @@ class Comparison:
             base = replace(base, iterations=QUICK_ITERATIONS, fit_iterations=10, samples=4)
         for method, seeds in self.seeds.items():
             for hidden in SIZES:
-                for seed in range(config.seeds or (1 if config.quick else seeds)):
+                for seed in range(config.seed_count(seeds)):
                     setting = replace(base, method=method, hidden=hidden, seed=seed)
                     self._add(trained(setting, folder.parent / "runs"))
         self.references = references(base)

@@ -29,13 +29,11 @@ METHODS: dict[str, Callable[..., Any]] = {
     "regression": CostWeightedRegression,
     "dagger": Dagger,
 }
-RATES = {"swimmer": 0.1, "walker": 0.2}
-FIRST_ITERATIONS = {"swimmer": 150, "walker": 20}
 
 
 @dataclass(frozen=True)
 class GPSConfig:
-    """One training run."""
+    """One training run. Numbers that the learner checks are checked by `build`."""
 
     system: str = "swimmer"
     """swimmer or walker"""
@@ -56,10 +54,7 @@ class GPSConfig:
     def __post_init__(self):
         known("system", self.system, SYSTEMS)
         known("method", self.method, METHODS)
-        for name in ("hidden", "iterations", "fit_iterations"):
-            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; pass at least 1")
-        even = self.samples >= 2 and self.samples % 2 == 0
-        require(even, f"samples is {self.samples}; pass an even number of at least 2")
+        require(self.hidden >= 1, f"hidden is {self.hidden}; pass at least 1")
         require(self.rate is None or self.rate > 0, f"rate is {self.rate}; pass a positive number")
         require(
             self.rate is None or self.method == "constrained",
@@ -78,9 +73,9 @@ def build(config: GPSConfig) -> Judged:
     """The learner of a configuration."""
     setting = setting_of(config)
     solver = GaussianDDP(covariance_cap=setting.covariance_cap, state_limit=setting.state_limit)
-    options: dict[str, Any] = {"rate": config.rate or RATES[config.system]} if config.method == "constrained" else {}
+    options: dict[str, Any] = {"rate": config.rate or setting.rate} if config.method == "constrained" else {}
     learner = METHODS[config.method](
-        setting.task, solver=solver, first_iterations=FIRST_ITERATIONS[config.system], samples=config.samples,
+        setting.task, solver=solver, first_iterations=setting.first_iterations, samples=config.samples,
         fit_iterations=config.fit_iterations, tail=setting.tail, **options,
     )  # fmt: skip
     return Judged(learner, config.iterations)

@@ -18,16 +18,16 @@ from costogo.learn.constrained_gps import PolicySearch, Rollouts
 from costogo.learn.constrained_gps.trajectories import first_trajectory
 from costogo.sim import Simbicon
 
-ROOT = {"swimmer": (0, 1, "y [m]"), "walker": (0, 1, "height [m]")}  # where it is drawn, and what is across
+ACROSS = {"swimmer": "y [m]", "walker": "height [m]"}  # second coordinate of the root link; the first is x
+
+roll_out = eqx.filter_jit(PolicySearch.roll_out)  # one function, so that all that show a policy share its program
 
 
 def motions(task: PolicySearch, policy: Any) -> dict[str, Rollouts]:
     """Rollouts of a policy without noise on the training conditions and on the unseen ones."""
-    roll = eqx.filter_jit(lambda policy, conditions, starts: task.roll_out(policy, conditions, starts,
-                                                                            steps=task.test_steps))  # fmt: skip
-    found = {"training": roll(policy, task.conditions, task.starts)}
+    found = {"training": roll_out(task, policy, task.conditions, task.starts, steps=task.test_steps)}
     if task.unseen is not None:
-        found["unseen"] = roll(policy, *task.unseen)
+        found["unseen"] = roll_out(task, policy, *task.unseen, steps=task.test_steps)
     return found
 
 
@@ -94,16 +94,15 @@ def draw_motion(run: Run, path: Path) -> Path:
     """The root link's path, from training starts and from unseen ones."""
     from costogo.viz import COLOURS, figure, save
 
-    across, up, label = ROOT[run.setting.system]
     fig, axes = figure(2, 1, size=(6.4, 2.0), sharex=True)
     task = setting_of(run.setting).task
     for ax, (group, rolled) in zip(axes.flat, motions(task, run.state.policy).items(), strict=False):
         states: Array = rolled.states
         for i, track in enumerate(np.asarray(states)):
             kept = up_for(rolled)[i] + 1
-            ax.plot(track[:kept, across], track[:kept, up], color=COLOURS[i % len(COLOURS)], linewidth=1.1)
+            ax.plot(track[:kept, 0], track[:kept, 1], color=COLOURS[i % len(COLOURS)], linewidth=1.1)
             if kept < len(track):
-                ax.plot(track[kept - 1, across], track[kept - 1, up], "x", color=COLOURS[i % len(COLOURS)])
-        ax.set(title=f"root link, {group} starts (cross: failed)", ylabel=label)
+                ax.plot(track[kept - 1, 0], track[kept - 1, 1], "x", color=COLOURS[i % len(COLOURS)])
+        ax.set(title=f"root link, {group} starts (cross: failed)", ylabel=ACROSS[run.setting.system])
     axes[-1, 0].set(xlabel="x [m]")
     return save(fig, path)

@@ -1,12 +1,13 @@
 """Training runs that the experiments of guided policy search share: trained once, resumed after an interrupt."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from costogo.experiments.constrained_gps.presets import GPSConfig, build
+from costogo.experiments.run_names import run_name
 from costogo.io import RunFolder, train
 from costogo.io.runs import read_rows
 from costogo.learn.constrained_gps import Judged, JudgedState
@@ -30,19 +31,12 @@ class Run:
 
 def name_of(setting: GPSConfig) -> str:
     """Name of a run: system, method, size, what is not the default, seed."""
-    told = ("system", "method", "hidden", "seed")
-    plain = GPSConfig()
-    odd = [
-        f"{field.name}={getattr(setting, field.name)}"
-        for field in fields(setting)
-        if field.name not in told and getattr(setting, field.name) != getattr(plain, field.name)
-    ]
-    return "-".join([setting.system, setting.method, f"{setting.hidden}units", *odd, f"seed{setting.seed}"])
+    told = {"system": setting.system, "method": setting.method, "hidden": f"{setting.hidden}units"}
+    return run_name(setting, told)
 
 
-def start(setting: GPSConfig, place: RunFolder, **options: Any) -> Run:
-    """Train in a run folder, or go on, or read what is there."""
-    learner = build(setting)
+def start(setting: GPSConfig, learner: Judged, place: RunFolder, **options: Any) -> Run:
+    """Train the learner of a setting in a run folder, or go on, or read what is there."""
     state = train(
         learner, jax.random.PRNGKey(setting.seed), place, epochs=setting.iterations,
         evaluate_every=setting.iterations, checkpoint_every=5, metric="cost", **options,
@@ -52,6 +46,6 @@ def start(setting: GPSConfig, place: RunFolder, **options: Any) -> Run:
 
 def trained(setting: GPSConfig, folder: Path) -> Run:
     """As `start`, in a folder under `folder` that is named after the setting."""
-    name = name_of(setting)
+    learner, name = build(setting), name_of(setting)  # what cannot be built leaves no folder
     place = RunFolder.create(folder / name, {"learner": "constrained_gps", **vars(setting)}, resume=True)
-    return start(setting, place, label=name)
+    return start(setting, learner, place, label=name)

@@ -19,12 +19,15 @@ UNSEEN_KEY = 1_000_003  # starts that training never sees
 
 class Setting(NamedTuple):
     """A task, limits of the spread of controls (eigenvalue of the covariance, (N m)^2) and states (standard
-    deviations), and the knots at the end of a trajectory that are no example."""
+    deviations), the knots at the end of a trajectory that are no example, iterations of the first trajectories, and the
+    step of the multipliers."""
 
     task: PolicySearch
     covariance_cap: float
     state_limit: Float[Array, " nx"]
     tail: int
+    first_iterations: int
+    rate: float
 
 
 def _spread(positions: float, rates: float, n: int) -> Float[Array, " nx"]:
@@ -59,7 +62,7 @@ def swimmer(hidden: int) -> Setting:
         lambda x: x[2:], guess=lambda _: guess, worst=float(N),
         unseen=(None, 0.05 * jax.random.normal(jax.random.PRNGKey(UNSEEN_KEY), (10, 10))),
     )  # fmt: skip
-    return Setting(task, 1.0, _spread(0.2, 1.0, 5), 0)
+    return Setting(task, 1.0, _spread(0.2, 1.0, 5), tail=0, first_iterations=150, rate=0.1)
 
 
 SPEED, HEIGHT, PITCH_WEIGHT = 2.1, 1.1, 1.0  # m/s, m, 1/rad^2
@@ -120,7 +123,7 @@ def walker(hidden: int) -> Setting:
         first_cost=lambda c: track(c, dynamics.dt), valid=upright, unseen=unseen_walks(shown),
         worst=4.0 * TEST_STEPS, test_steps=TEST_STEPS,
     )  # fmt: skip
-    return Setting(task, 25.0, _spread(0.1, 1.0, 9), 40)
+    return Setting(task, 25.0, _spread(0.1, 1.0, 9), tail=40, first_iterations=20, rate=0.2)
 
 
 def unseen_walks(shown: Demonstration) -> tuple[tuple[Array, Array], Array]:

@@ -1,15 +1,13 @@
 """Videos of policies in MuJoCo."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from costogo.experiments.constrained_gps.presets import GPSConfig, setting_of
-from costogo.experiments.constrained_gps.results import up_for
+from costogo.experiments.constrained_gps.results import roll_out, up_for
 from costogo.sim import render
 
 FRAMES_PER_SECOND = 50
@@ -18,13 +16,13 @@ FRAMES_PER_SECOND = 50
 def motion_frames(
     config: GPSConfig, policy: Any, seed: int, steps: int, *, width: int = 640, height: int = 360
 ) -> tuple[Iterator[np.ndarray], float]:
-    """Frames of a policy from an unseen start, up to a failure, and how many of them make a second."""
-    task = replace(setting_of(config).task, test_steps=steps)
-    assert task.unseen is not None
-    conditions, starts = task.unseen
+    """Frames of a policy from an unseen start (a training start, if the task has no other), up to a failure, and how
+    many of them make a second."""
+    task = setting_of(config).task
+    conditions, starts = task.unseen or (task.conditions, task.starts)
     chosen = seed % len(starts)
     condition, start = jax.tree.map(lambda leaf: leaf[chosen : chosen + 1], (conditions, starts))
-    rolled = eqx.filter_jit(task.roll_out)(policy, condition, start, steps=steps)
+    rolled = roll_out(task, policy, condition, start, steps=steps)
     dynamics = task.problem_of(jax.tree.map(lambda leaf: leaf[0], condition)).dynamics
     every = max(1, round(1.0 / (FRAMES_PER_SECOND * dynamics.dt)))
     kept = int(up_for(rolled)[0]) + 1

@@ -36,7 +36,7 @@ def learner(control_limit: float | None, batch_size: int, linear: bool) -> LQRIm
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Train eight seeds in both settings; write curves, summary, figure and claims."""
-    seeds = config.seeds or (3 if config.quick else 8)
+    seeds = config.seed_count(8, quick=3)
     marks = dict.fromkeys(SETTINGS, (2,)) if config.quick else MARKS
     curves: list[dict[str, Any]] = []
     for name, setting in SETTINGS.items():

@@ -26,9 +26,9 @@ NARROW = 0.6  # rad: the pendulum variant whose controls saturate less
 
 def configurations(config: ExperimentConfig) -> list[ImitationConfig]:
     """Every training run of the experiment."""
-    epochs, seeds = (20, 2) if config.quick else (1000, 4)
+    epochs = 20 if config.quick else 1000
     sizes = TRAIN_SIZES[:1] if config.quick else TRAIN_SIZES
-    common: dict[str, Any] = {"epochs": epochs, "seeds": config.seeds or seeds}
+    common: dict[str, Any] = {"epochs": epochs, "seeds": config.seed_count(4, quick=2)}
     runs = [
         ImitationConfig(system, mode, n, **common) for mode in MODES[1:] for system in SYSTEMS for n in reversed(sizes)
     ]

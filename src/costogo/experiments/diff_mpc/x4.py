@@ -58,7 +58,7 @@ def _next_state_loss(parameters: dict[str, Any], data: ImitationData) -> Array:
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Train both methods on both experts; write curves, summary, figure and claims."""
-    seeds = config.seeds or (2 if config.quick else 8)
+    seeds = config.seed_count(8, quick=2)
     epochs = 10 if config.quick else 250
     curves: list[dict[str, Any]] = []
     for variant, damping_acts_on in VARIANTS.items():

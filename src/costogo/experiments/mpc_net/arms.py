@@ -76,8 +76,3 @@ def write_comparisons(folder: Path, comparisons: Sequence[Comparison]) -> list[P
     write_rows(folder / "summary.csv", [row for c in comparisons for row in c.summary])
     write_rows(folder / "curves.csv", [row for c in comparisons for row in c.curves])
     return [c.draw(folder / f"curves_{c.title.replace(' ', '_')}.png") for c in comparisons]
-
-
-def seeds_of(config: ExperimentConfig, full: int) -> int:
-    """Number of seeds: as asked, one for a smoke test, else `full`."""
-    return config.seeds or (1 if config.quick else full)

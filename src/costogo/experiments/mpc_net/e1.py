@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims, write_rows
-from costogo.experiments.mpc_net.arms import STARTS, seeds_of
+from costogo.experiments.mpc_net.arms import STARTS
 from costogo.experiments.mpc_net.presets import MPCNetConfig, walking_task
 from costogo.experiments.mpc_net.results import draw_gating, draw_learning, draw_response, student_rollout
 from costogo.experiments.mpc_net.runs import Run, all_runs, exported, tested
@@ -21,7 +21,7 @@ GAITS = ("trot", "static_walk")
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Train every gait and seed; write summary, figures and claims."""
-    seeds, starts = seeds_of(config, 3), 4 if config.quick else STARTS
+    seeds, starts = config.seed_count(3), 4 if config.quick else STARTS
     summary, media = [], []
     settings = [MPCNetConfig(system="anymal", gait=gait) for gait in GAITS]
     for number, run in all_runs(config, folder, settings, seeds):

@@ -10,7 +10,7 @@ import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims
 from costogo.experiments.mpc_net import physics
-from costogo.experiments.mpc_net.arms import Comparison, seeds_of, write_comparisons
+from costogo.experiments.mpc_net.arms import Comparison, write_comparisons
 from costogo.experiments.mpc_net.presets import MPCNetConfig
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
@@ -25,7 +25,7 @@ ARMS = {
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Train all arms on both gaits, test them on the model and in full physics; write curves and claims."""
-    seeds = seeds_of(config, 3)
+    seeds = config.seed_count(3)
     found = [Comparison(MPCNetConfig(system="anymal", gait=g), ARMS).train(config, folder, seeds) for g in GAITS]
     media = write_comparisons(folder, found)
     fallen = physics.compare(config, folder, found)

@@ -6,7 +6,7 @@ import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims
 from costogo.experiments.mpc_net import physics
-from costogo.experiments.mpc_net.arms import Comparison, seeds_of, write_comparisons
+from costogo.experiments.mpc_net.arms import Comparison, write_comparisons
 from costogo.experiments.mpc_net.presets import MPCNetConfig
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
@@ -17,7 +17,7 @@ PLACE = MPCNetConfig(system="anymal", gait="static_walk")
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Train both arms on the walk, test them under noise on the model and in full physics; write curves and claims."""
-    seeds = seeds_of(config, 3)
+    seeds = config.seed_count(3)
     found = Comparison(PLACE, ARMS).train(config, folder, seeds)
     media = write_comparisons(folder, [found])
     shaken = physics.compare(config, folder, [found])

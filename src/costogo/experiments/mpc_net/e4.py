@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims
-from costogo.experiments.mpc_net.arms import Comparison, seeds_of, write_comparisons
+from costogo.experiments.mpc_net.arms import Comparison, write_comparisons
 from costogo.experiments.mpc_net.presets import MPCNetConfig
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
@@ -24,7 +24,7 @@ PUBLISHED = {"trot": 3, "static_walk": 4}
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Train all arms on both gaits; write curves, experts in use and claims."""
-    seeds = seeds_of(config, 3)
+    seeds = config.seed_count(3)
     found = [Comparison(MPCNetConfig(system="anymal", gait=g), ARMS).train(config, folder, seeds) for g in GAITS]
     media = write_comparisons(folder, found)
     rows = write_claims(folder, [claim for comparison in found for claim in _claims(comparison, seeds)])

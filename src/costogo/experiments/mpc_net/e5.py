@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims, write_rows
-from costogo.experiments.mpc_net.arms import seeds_of
 from costogo.experiments.mpc_net.presets import MPCNetConfig
 from costogo.experiments.mpc_net.runs import Run, all_runs
 from costogo.experiments.registry import ExperimentConfig
@@ -18,7 +17,7 @@ STABLE = 0.9  # of the starts of the evaluation survive
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Survival against minutes of data for every gait; write curves, figure and claims."""
-    seeds = seeds_of(config, 3)
+    seeds = config.seed_count(3)
     settings = [MPCNetConfig(system="anymal", gait=gait) for gait in GAITS]
     rows = [
         {"gait": GAITS[number], **row}

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from costogo.experiments.claims import Claim, judge, write_claims
-from costogo.experiments.mpc_net.arms import Comparison, seeds_of, write_comparisons
+from costogo.experiments.mpc_net.arms import Comparison, write_comparisons
 from costogo.experiments.mpc_net.presets import MPCNetConfig
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
@@ -28,7 +28,7 @@ SYSTEMS = ("ballbot", "planar")
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Train all arms on ballbot and planar walker; write curves, table and claims."""
-    seeds = seeds_of(config, 5)
+    seeds = config.seed_count(5)
     found = [Comparison(MPCNetConfig(system=name), ARMS).train(config, folder, seeds) for name in SYSTEMS]
     media = write_comparisons(folder, found)
     rows = write_claims(folder, [claim for comparison in found for claim in _claims(comparison, seeds)])

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims
-from costogo.experiments.mpc_net.arms import Comparison, seeds_of, write_comparisons
+from costogo.experiments.mpc_net.arms import Comparison, write_comparisons
 from costogo.experiments.mpc_net.presets import MPCNetConfig, system_of
 from costogo.experiments.mpc_net.results import TEST_KEY, student_rollout
 from costogo.experiments.mpc_net.runs import Run
@@ -16,12 +16,11 @@ from costogo.experiments.reporting import write_report
 
 ARMS = {"8 experts": {}, "2 experts": {"experts": 2}, "one network": {"experts": 1}}
 STARTS, SHOWN = 100, 30
-ROUNDING = 1e-9
 
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Train all arms; write collision rates, sides, paths and claims."""
-    seeds = seeds_of(config, 5)
+    seeds = config.seed_count(5)
     found = Comparison(MPCNetConfig(system="point_mass"), ARMS).train(config, folder, seeds)
     paths = {arm: [paths_of(run, STARTS) for run in runs] for arm, runs in found.runs.items()}
     for row in found.summary:
@@ -44,17 +43,18 @@ def _sides(paths: np.ndarray) -> dict[str, Any]:
     safe = paths[:, -1, 2] > 0
     highest = np.take_along_axis(paths[..., 1], np.abs(paths[..., 1]).argmax(axis=1)[:, None], axis=1)[:, 0]
     below = float(np.mean(highest[safe] < 0)) if safe.any() else 0.0
-    return {"collisions": float(1 - safe.mean()), "passed below": below}
+    return {"collisions": float(np.mean(~safe)), "passed below": below}
 
 
 def _claims(found: Comparison, seeds: int) -> list[Claim]:
-    rate = {arm: found.of(arm, "collisions").mean() for arm in ARMS}
+    # Ten collisions in 500 starts are 2 %, also where the mean of the seeds' rates rounds up.
+    rate = {arm: np.round(found.of(arm, "collisions").mean(), 9) for arm in ARMS}
     shown = ", ".join(f"{arm} {100 * value:.1f} %" for arm, value in rate.items())
     below = np.concatenate([found.of(arm, "passed below") for arm in ("8 experts", "2 experts")])
     mixed = min(rate["8 experts"], rate["2 experts"])
     return [
         Claim("experts pass the disc: at most 2 % collisions", "spec, check 13", shown,
-              judge(max(rate["8 experts"], rate["2 experts"]) <= 0.02 + ROUNDING, mixed <= 0.02), seeds),
+              judge(max(rate["8 experts"], rate["2 experts"]) <= 0.02, mixed <= 0.02), seeds),
         Claim("both sides are used", "spec, check 13", f"passed below: {100 * below.min():.0f} to "
               f"{100 * below.max():.0f} % of the starts", judge(below.min() > 0.1 and below.max() < 0.9), seeds),
         Claim("one network collides at least three times as often", "spec, check 13", shown,

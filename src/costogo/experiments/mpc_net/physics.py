@@ -140,7 +140,7 @@ def student(config: MPCNetConfig, policy: Callable[[np.ndarray], np.ndarray]) ->
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Ten seeds of noise for each gait and controller; write summary, videos and claims."""
-    seeds, seconds = (1, 1.0) if config.quick else (config.seeds or SEEDS, SECONDS)
+    seeds, seconds = config.seed_count(SEEDS), 1.0 if config.quick else SECONDS
     summary, media = [], []
     for gait in GAITS:
         setting = MPCNetConfig(system="anymal", gait=gait)

@@ -1,7 +1,7 @@
 """Training runs that the experiments of MPC-Net share: one folder for all, trained once, resumed after an interrupt."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from costogo.experiments.mpc_net.presets import MPCNetConfig, build
 from costogo.experiments.mpc_net.results import TEST_KEY, foot_quality, student_rollout
 from costogo.experiments.registry import ExperimentConfig
+from costogo.experiments.run_names import run_name
 from costogo.io import RunFolder, export, train
 from costogo.io.runs import read_rows
 from costogo.learn.mpc_net import MPCNet, MPCNetState
@@ -40,13 +41,7 @@ class Run:
 
 def name_of(setting: MPCNetConfig) -> str:
     """Name of a run: system, gait, what is not the default, seed."""
-    plain = MPCNetConfig(system=setting.system, gait=setting.gait)
-    odd = [
-        f"{field.name}={'x'.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for field in fields(setting)
-        if (value := getattr(setting, field.name)) != getattr(plain, field.name) and field.name != "seed"
-    ]
-    return "-".join(part for part in (setting.system, setting.gait, *odd, f"seed{setting.seed}") if part)
+    return run_name(setting, {"system": setting.system, "gait": setting.gait})
 
 
 def trained(setting: MPCNetConfig, folder: Path) -> Run:

@@ -1,5 +1,6 @@
 """Guided policy search: trajectory distributions and a policy in turn. Constrained (Algorithm 1) and variational."""
 
+import abc
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -10,13 +11,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from costogo.core.status import Status
-from costogo.core.validate import require
 from costogo.learn.constrained_gps.agreement import ascend, draw_noise, policy_terms, regression
 from costogo.learn.constrained_gps.policy_fit import PolicyFit, Regression, fit_likelihood, fit_policy
-from costogo.learn.constrained_gps.task import PolicySearch
-from costogo.learn.constrained_gps.trajectories import first_trajectory, scaled
+from costogo.learn.constrained_gps.trajectories import PolicySearchMethod, check_counts, scaled
 from costogo.nn import GaussianPolicy
-from costogo.solvers import GaussianDDP, GaussianTrajectory, LikelihoodTerms, PolicyTerms
+from costogo.solvers import GaussianTrajectory, LikelihoodTerms, PolicyTerms
 
 
 class GPSState(eqx.Module):
@@ -30,59 +29,43 @@ class GPSState(eqx.Module):
     policy: GaussianPolicy
 
 
-class GuidedPolicySearch(eqx.Module):
+class GuidedPolicySearch(PolicySearchMethod):
     """What constrained and variational policy search share: a step improves every trajectory by the iterations of
     `solver`, drawn to the policy, and then fits the policy to samples of all of them.
 
     The cost is scaled by a factor that rises geometrically from `first_scale` to one over `ramp` steps. `samples` are
-    drawn of every knot, in antithetic pairs; those that average the policy are the same throughout. The first
-    trajectories are found by `first_iterations` without a policy. The last `tail` knots of a trajectory are no example
-    for the policy, nor drawn to it: where no terminal cost stands for the future, a trajectory ends as if there were
-    none, and a walker throws itself forward.
+    drawn in antithetic pairs; those that average the policy are the same throughout. The last `tail` knots are neither
+    examples for the policy nor drawn to it.
     """
 
-    task: PolicySearch
-    solver: GaussianDDP = eqx.field(default_factory=GaussianDDP)
-    first_iterations: int = eqx.field(static=True, default=100)
-    samples: int = eqx.field(static=True, default=20)
-    fit_iterations: int = eqx.field(static=True, default=150)
     first_weight: ArrayLike = 0.1
     first_scale: float = eqx.field(static=True, default=0.1)
     ramp: int = eqx.field(static=True, default=50)
-    tail: int = eqx.field(static=True, default=0)
 
-    steps_per_epoch: ClassVar[int] = 1
     terms: ClassVar[type[PolicyTerms]]
     fit: ClassVar[Callable[..., PolicyFit]]
 
     def __check_init__(self):
-        for name in ("first_iterations", "fit_iterations", "ramp"):
-            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; pass at least 1")
-        even = self.samples >= 2 and self.samples % 2 == 0
-        require(even, f"samples is {self.samples}; pass an even number of at least 2")
-        require(0 < self.first_scale <= 1, f"first_scale is {self.first_scale}; pass a number in (0, 1]")
+        check_counts(self, "ramp")
+
+    @abc.abstractmethod
+    def raised(self, weights: Array, divergence: Array) -> Array:
+        """The multipliers of the next step."""
 
     def scale(self, step: ArrayLike) -> Array:
         """Factor of the cost in step number `step`, counted from zero."""
         share = jnp.minimum(jnp.asarray(step, float) / self.ramp, 1.0)
         return self.first_scale ** (1.0 - share)
 
-    def raised(self, weights: Array, divergence: Array) -> Array:
-        """The multipliers of the next step."""
-        raise NotImplementedError
-
     def init(self, key: Array) -> GPSState:
         """Trajectories of maximum entropy, and a policy fitted to them."""
         key, network, draw = jax.random.split(key, 3)
-
-        def first(condition, x0):
-            return first_trajectory(self.task, self.solver, condition, x0, self.first_iterations, self.scale(0))
-
-        found = jax.vmap(first)(self.task.conditions, self.task.starts)
-        weights = jnp.full(found.q.controls.shape[:2], self.first_weight, found.q.controls.dtype)
-        weights = self._exemplary(self.raised(weights, jnp.zeros_like(weights)))
-        policy = self._fitted(self.task.policy(network), found.q, self._exemplary(jnp.ones_like(weights)), draw).policy
-        return GPSState(jnp.array(0, jnp.int32), key, found.q, jnp.zeros_like(found.cost), weights, policy)
+        q = self.first()
+        weights = jnp.full(q.controls.shape[:2], self.first_weight, q.controls.dtype)
+        weights = self.exemplary(self.raised(weights, jnp.zeros_like(weights)))
+        policy = self._fitted(self.task.policy(network), q, self.exemplary(jnp.ones_like(weights)), draw).policy
+        damping = jnp.zeros(len(q.controls), q.controls.dtype)
+        return GPSState(jnp.array(0, jnp.int32), key, q, damping, weights, policy)
 
     def step(self, state: GPSState) -> tuple[GPSState, dict[str, Array]]:
         """One iteration; metrics are means over conditions and knots, failures are counted."""
@@ -97,13 +80,13 @@ class GuidedPolicySearch(eqx.Module):
         found = jax.vmap(improve)(self.task.conditions, state.q, state.weights, state.damping)
         fit = self._fitted(state.policy, found.q, state.weights, draw)
         divergence = jax.vmap(lambda q, w: self._terms_of(fit.policy, w)(q).divergence(q))(found.q, state.weights)
-        weights = self._exemplary(self.raised(state.weights, divergence))
+        weights = self.exemplary(self.raised(state.weights, divergence))
         failed = (found.status != Status.CONVERGED) & (found.status != Status.MAX_ITERATIONS)
         # A damping at its largest is no use to the next step, which has another policy to agree with.
         damping = jnp.where(failed, 0.0, found.damping)
         metrics = {
             "trajectory_cost": jnp.mean(found.cost) / scale,
-            "divergence": jnp.mean(self._exemplary(divergence)),
+            "divergence": jnp.mean(self.exemplary(divergence)),
             "weight": jnp.mean(weights),
             "fit": fit.after,
             "policy_std": jnp.mean(jnp.exp(fit.policy.log_std)),
@@ -113,10 +96,6 @@ class GuidedPolicySearch(eqx.Module):
         }
         return GPSState(state.step + 1, key, found.q, damping, weights, fit.policy), metrics
 
-    def evaluate(self, state: GPSState) -> dict[str, Array]:
-        """Cost of the policy without noise, unscaled, on the training conditions."""
-        return self.task.evaluate(state.policy)
-
     def _fitted(self, policy: GaussianPolicy, q: GaussianTrajectory, weights: Array, key: Array) -> PolicyFit:
         rows: Regression = regression(self.task.observe, q, weights, self._draw(key))
         return type(self).fit(policy, rows, iterations=self.fit_iterations)
@@ -124,12 +103,6 @@ class GuidedPolicySearch(eqx.Module):
     def _terms_of(self, policy: GaussianPolicy, weights: Array) -> Callable[[GaussianTrajectory], PolicyTerms]:
         noise = self._draw(jax.random.PRNGKey(0))
         return lambda q: policy_terms(policy, self.task.observe, weights, noise, q, self.terms)
-
-    def _exemplary(self, values: Array) -> Array:
-        """Values of knots (conditions, N), zero in the tail."""
-        N = values.shape[1]
-        require(0 <= self.tail < N, f"tail is {self.tail}; pass 0 to {N - 1}, fewer than the problem has intervals")
-        return jnp.where(jnp.arange(N) < N - self.tail, values, 0.0)
 
     def _draw(self, key: Array) -> Array:
         return draw_noise(key, self.samples, self.task.starts.shape[1])

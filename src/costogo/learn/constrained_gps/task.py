@@ -71,11 +71,13 @@ class PolicySearch(eqx.Module):
 
     def evaluate(self, policy: GaussianPolicy) -> dict[str, Array]:
         """Mean cost and share of failures, on the training conditions and on the unseen ones."""
-        costs, failed = self.test(policy, self.conditions, self.starts)
-        found = {"cost": jnp.mean(costs), "failed": jnp.mean(failed)}
+        tested, trained = (self.conditions, self.starts), len(self.starts)
         if self.unseen is not None:
-            costs, failed = self.test(policy, *self.unseen)
-            found |= {"unseen_cost": jnp.mean(costs), "unseen_failed": jnp.mean(failed)}
+            tested = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), tested, self.unseen)
+        costs, failed = self.test(policy, *tested)
+        found = {"cost": jnp.mean(costs[:trained]), "failed": jnp.mean(failed[:trained])}
+        if self.unseen is not None:
+            found |= {"unseen_cost": jnp.mean(costs[trained:]), "unseen_failed": jnp.mean(failed[trained:])}
         return found
 
     def roll_out(
@@ -104,13 +106,19 @@ class PolicySearch(eqx.Module):
                 return new, (new, u)
 
             _, (states, controls) = jax.lax.scan(step, x0, (ts[:-1], noise))
-            states = jnp.concatenate([x0[None], states])
-            costs = jax.vmap(problem.stage_cost)(states[:-1], controls, ts[:-1])
-            if problem.terminal_cost is not None:
-                costs = costs.at[-1].add(problem.terminal_cost(states[-1]))
-            valid = jnp.all(jnp.isfinite(states), axis=-1)
-            if self.valid is not None:
-                valid &= jax.vmap(self.valid)(states)
-            return Rollouts(states, controls, costs, valid)
+            return self.rollouts_of(problem, jnp.concatenate([x0[None], states]), controls)
 
         return jax.vmap(one, in_axes=(0, 0, None if noise is None else 0))(conditions, starts, noise)
+
+    def rollouts_of(
+        self, problem: OptimalControlProblem, states: Float[Array, "N+1 nx"], controls: Float[Array, "N nu"]
+    ) -> Rollouts:
+        """What one rollout on a problem cost, knot by knot, and where it was valid."""
+        ts = problem.times(0.0, states.dtype)[:-1]
+        costs = jax.vmap(problem.stage_cost)(states[:-1], controls, ts)
+        if problem.terminal_cost is not None:
+            costs = costs.at[-1].add(problem.terminal_cost(states[-1]))
+        valid = jnp.all(jnp.isfinite(states), axis=-1)
+        if self.valid is not None:
+            valid &= jax.vmap(self.valid)(states)
+        return Rollouts(states, controls, costs, valid)

@@ -1,5 +1,6 @@
-"""First trajectories of a policy search, and what its baselines share: rollouts of trajectories and of the policy."""
+"""What methods of policy search share: first trajectories, their examples, rollouts of trajectories and policy."""
 
+import abc
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -18,21 +19,19 @@ from costogo.problem.costs import ScaledCost
 from costogo.solvers import DistributionSolution, GaussianDDP, GaussianTrajectory
 
 
-class SampledPolicySearch(eqx.Module):
-    """What the baselines of constrained guided policy search share (spec constrained_gps section 7, B2 to B5).
+class PolicySearchMethod(eqx.Module):
+    """What every method of policy search has: a task, and first trajectories of maximum entropy, found without a policy
+    by `first_iterations` of `solver` on the cost times `first_scale`.
 
-    The first trajectories are found as those of `GuidedPolicySearch`: maximum entropy, `first_iterations` on the cost
-    times `first_scale`. That is one by default (there 0.1): nothing here raises the scale later, and a tenth of the
-    cost makes the controls' variance ten times as large. A policy may be pretrained by maximum likelihood on `samples`
-    states of every knot. Rollouts, of trajectories and of policies, start from `N(starts, start_covariance)` and have
-    noise in the controls only: the noise of the process is in the covariances of a trajectory, not in the dynamics.
-    As elsewhere, the last `tail` knots of a trajectory are no example for the policy.
+    A policy is fitted by `fit_iterations` of L-BFGS; where it is fitted to trajectories, to `samples` states of every
+    knot. The last `tail` knots of a trajectory are no example for the policy: where no terminal cost stands for the
+    future, a trajectory ends as if there were none, and a walker throws itself forward.
     """
 
     task: PolicySearch
+    first_scale: eqx.AbstractVar[float]
     solver: GaussianDDP = eqx.field(default_factory=GaussianDDP)
     first_iterations: int = eqx.field(static=True, default=100)
-    first_scale: float = eqx.field(static=True, default=1.0)
     samples: int = eqx.field(static=True, default=20)
     fit_iterations: int = eqx.field(static=True, default=150)
     tail: int = eqx.field(static=True, default=0)
@@ -45,6 +44,19 @@ class SampledPolicySearch(eqx.Module):
         require(even, f"samples is {self.samples}; pass an even number of at least 2")
         require(0 < self.first_scale <= 1, f"first_scale is {self.first_scale}; pass a number in (0, 1]")
 
+    @abc.abstractmethod
+    def init(self, key: Array) -> Any:
+        """First state, with `step` and `policy`."""
+
+    @abc.abstractmethod
+    def step(self, state: Any) -> tuple[Any, dict[str, Array]]:
+        """One iteration, and its metrics."""
+
+    def evaluate(self, state: Any) -> dict[str, Array]:
+        """Costs of the policy without noise, unscaled, as of `PolicySearch.evaluate`: on the training conditions, and
+        on the unseen ones if the task has any."""
+        return self.task.evaluate(state.policy)
+
     def first(self) -> GaussianTrajectory:
         """The first trajectory of every condition."""
 
@@ -53,19 +65,37 @@ class SampledPolicySearch(eqx.Module):
 
         return jax.vmap(one)(self.task.conditions, self.task.starts).q
 
+    def examples(self, N: int, stride: int = 1) -> slice:
+        """Knots that are examples for the policy: not those of the tail, and every `stride`-th of the others."""
+        require(0 <= self.tail < N, f"tail is {self.tail}; pass 0 to {N - 1}, fewer than the problem has intervals")
+        return slice(0, N - self.tail, stride)
+
+    def exemplary(self, values: Float[Array, "conditions N"]) -> Float[Array, "conditions N"]:
+        """Values of the knots, zero where they are no examples."""
+        N = values.shape[1]
+        return jnp.where(jnp.arange(N) < self.examples(N).stop, values, 0.0)
+
+
+class SampledPolicySearch(PolicySearchMethod):
+    """What the baselines of constrained guided policy search share (spec constrained_gps section 7, B2 to B5).
+
+    The first trajectories are found as those of `GuidedPolicySearch`, but `first_scale` is one by default (there 0.1):
+    nothing here raises the scale later, and a tenth of the cost makes the controls' variance ten times as large. A
+    policy may be pretrained on them by maximum likelihood. Rollouts, of trajectories and of policies, start from
+    `N(starts, start_covariance)` and have noise in the controls only: the noise of the process is in the covariances of
+    a trajectory, not in the dynamics.
+    """
+
+    first_scale: float = eqx.field(static=True, default=1.0)
+
     def pretrained(self, key: Array, q: GaussianTrajectory) -> GaussianPolicy:
         """A policy of maximum likelihood under samples of the trajectories. (Of their states; the mean over controls
         is exact.)"""
         network, draw = jax.random.split(key)
         conditions, N = q.controls.shape[:2]
-        weights = jnp.zeros((conditions, N), q.controls.dtype).at[:, self.examples(N)].set(1.0)
+        weights = self.exemplary(jnp.ones((conditions, N), q.controls.dtype))
         rows = regression(self.task.observe, q, weights, draw_noise(draw, self.samples, q.states.shape[-1]))
         return fit_likelihood(self.task.policy(network), rows, iterations=self.fit_iterations).policy
-
-    def examples(self, N: int, stride: int = 1) -> slice:
-        """Knots that are examples for the policy: not those of the tail, and every `stride`-th of the others."""
-        require(0 <= self.tail < N, f"tail is {self.tail}; pass 0 to {N - 1}, fewer than the problem has intervals")
-        return slice(0, N - self.tail, stride)
 
     def roll_policy(self, key: Array, policy: GaussianPolicy, count: int) -> Rollouts:
         """`count` noisy rollouts of the policy on each condition: leaves (conditions, count, ...)."""
@@ -80,22 +110,14 @@ class SampledPolicySearch(eqx.Module):
 
         def one(condition, q, x0, noise):
             problem = self.task.problem_of(condition)
-            ts = problem.times(0.0, x0.dtype)
             controls = q.controls + jnp.einsum("kij,kj->ki", jnp.linalg.cholesky(q.covariances), noise)
             infinite = jnp.full_like(controls, jnp.inf)
             law = AffineFeedback(q.states[:-1], controls, q.gains, -infinite, infinite)
-            states, controls = rollout(problem.dynamics, x0, law, ts[:-1])
-            costs = jax.vmap(problem.stage_cost)(states[:-1], controls, ts[:-1])
-            if problem.terminal_cost is not None:
-                costs = costs.at[-1].add(problem.terminal_cost(states[-1]))
-            return Rollouts(states, controls, costs, jnp.all(jnp.isfinite(states), axis=-1))
+            played = rollout(problem.dynamics, x0, law, problem.times(0.0, x0.dtype)[:-1])
+            return self.task.rollouts_of(problem, *played)
 
         several = jax.vmap(one, in_axes=(None, None, 0, 0))
         return self._bounded(jax.vmap(several)(self.task.conditions, q, starts, noise))
-
-    def evaluate(self, state: Any) -> dict[str, Array]:
-        """Cost of the policy without noise, unscaled, on the training conditions."""
-        return self.task.evaluate(state.policy)
 
     def _draws(self, key: Array, count: int) -> tuple[Float[Array, "c m nx"], Float[Array, "c m N nu"]]:
         """Starts, and standard normal noise of the controls."""
