@@ -22,9 +22,9 @@ class Settings:
         return QUICK if self.quick else Effort()
 
     @contextmanager
-    def peer(self, environment: str, script: str) -> Iterator[Peer]:
+    def peer(self, environment: str | None, script: str, cores: int | None = None) -> Iterator[Peer]:
         """A running peer; raises `Unavailable` where its environment cannot be built or its package not imported."""
-        with Peer(environment, script) as peer:
+        with Peer(environment, script, cores) as peer:
             self.versions.update(peer.versions)
             yield peer
 

@@ -8,6 +8,7 @@ from benchmarks.harness import Unavailable
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".bench"
+GYMNASIUM = ("gymnasium[mujoco]==1.4.0", "mujoco==4.0.0")
 # One pip call per step: mpc would otherwise pull in another torch.
 ENVIRONMENTS: dict[str, list[list[str]]] = {
     "crocoddyl": [["crocoddyl==3.2.1", "pin==4.0.0", "libpinocchio==4.0.0"]],
@@ -16,6 +17,9 @@ ENVIRONMENTS: dict[str, list[list[str]]] = {
     "acados": [["comma-deps-acados==0.2.2.post92", "numpy"]],
     "mpc": [["torch==2.13.0", "numpy<2"], ["mpc==0.0.6"]],
     "qp": [["osqp==1.1.3", "clarabel==0.11.1", "scipy", "numpy"]],
+    # torch by itself first: its newest wheels without a version bring a GPU's libraries along.
+    "sb3": [["torch==2.13.0", "numpy"], ["stable-baselines3==2.9.2", *GYMNASIUM]],
+    "sbx": [["torch==2.13.0", "numpy"], ["sbx-rl==0.28.0", "stable-baselines3==2.9.2", "jax==0.10.2", *GYMNASIUM]],
 }
 
 

@@ -6,7 +6,9 @@ The process stays alive between turns, so that the peer is as warm as we are.
 import json
 import os
 import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +17,25 @@ import numpy as np
 from benchmarks.harness import Contender, Unavailable
 from benchmarks.peers.environments import ROOT, python_of
 
-# One core for everybody; the problems are too small for more to help.
-THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class Peer:
-    """A running peer script `benchmarks.peers.<script>` in the environment of that name. Use as a context manager."""
+    """A running peer script `benchmarks.peers.<script>` in the environment of that name. Use as a context manager.
 
-    def __init__(self, environment: str, script: str):
-        command = [str(python_of(environment)), "-m", f"benchmarks.peers.{script}"]
+    Peers compute on one thread: most problems are too small for more to help. With `cores` given, on as many threads,
+    and the process is bound to as many cores before anything in it starts. Without an environment it is ours, for
+    contenders that must be bound too.
+    """
+
+    def __init__(self, environment: str | None, script: str, cores: int | None = None):
+        python = sys.executable if environment is None else str(python_of(environment))
+        command = [python, "-m", f"benchmarks.peers.{script}"]
+        settings = dict.fromkeys(THREADS, str(cores or 1)) | ({"NPROC": str(cores)} if cores else {})
         self._folder = tempfile.TemporaryDirectory()
         self._errors = (Path(self._folder.name) / "stderr").open("w+")
         self._process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **THREADS}, text=True,
+            command, cwd=ROOT, env={**os.environ, **settings}, text=True, preexec_fn=_binding(cores),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
         )  # fmt: skip
         self.versions: dict[str, str] = self._ask({"do": "versions"})["versions"]
@@ -69,3 +77,13 @@ class Peer:
         if "error" in answer:
             raise Unavailable(answer["error"])
         return answer
+
+
+def _binding(cores: int | None) -> Callable[[], None] | None:
+    """Binds a new process to the last `cores` cores there are; the system's own work prefers the first."""
+    if cores is None or not hasattr(os, "sched_setaffinity"):
+        return None
+    free = sorted(os.sched_getaffinity(0))
+    if len(free) < cores:
+        raise Unavailable(f"{cores} cores are asked for, and there are {len(free)}")
+    return lambda: os.sched_setaffinity(0, free[-cores:])
