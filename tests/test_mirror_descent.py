@@ -130,6 +130,14 @@ def test_bounds_hold_and_status_tells():
     assert broken.status == ctg.Status.NOT_FINITE
 
 
+def test_a_sample_that_diverged_does_not_spoil_the_plan():
+    """In closed loop its controls are not finite; the others still make the step."""
+    old = ControlDistribution(jnp.zeros((2, 1)), jnp.ones((2, 1)))
+    applied = jnp.array([[[1.0], [jnp.nan]], [[0.5], [0.25]]])
+    new = MirrorDescent(step_size=1.0).step(old, applied, jnp.array([0.0, 1.0]))
+    np.testing.assert_array_equal(new.mean, [[0.5], [0.25]])
+
+
 def test_keys_make_the_noise():
     problem, x0 = double_integrator(), jnp.array([1.0, 0.5])
     one, same = (ctg.solve(problem, x0, solver=MirrorDescent(2)).controls for _ in range(2))

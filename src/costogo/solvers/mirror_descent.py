@@ -125,6 +125,8 @@ class MirrorDescent(eqx.Module):
         self, old: ControlDistribution, applied: Float[Array, "M N nu"], weights: Float[Array, " M"]
     ) -> ControlDistribution:
         """The mirror step on the moments of the distribution."""
+        # A sample that diverged in closed loop has controls that are not finite; zero weight does not silence those.
+        applied = jnp.where(weights[:, None, None] != 0, applied, old.mean)
         mean = old.mean + self.step_size * jnp.einsum("i,ikj->kj", weights, applied - old.mean)
         if not self.adapt:
             return ControlDistribution(mean, old.variance)

@@ -1,0 +1,20 @@
+"""Mirror-descent MPC in a learned model, feeding an off-policy agent; and the methods it is compared with."""
+
+from costogo.learn.dmd_mpc.imagination import BranchedRollouts, Imagination, ImprovedRollouts, Source, mopac_solver
+from costogo.learn.dmd_mpc.learner import MDeMoRL, MDeMoRLState
+from costogo.learn.dmd_mpc.model_fit import Model, ModelFit
+from costogo.learn.dmd_mpc.schedules import LinearSchedule, constant
+
+__all__ = [
+    "BranchedRollouts",
+    "Imagination",
+    "ImprovedRollouts",
+    "LinearSchedule",
+    "MDeMoRL",
+    "MDeMoRLState",
+    "Model",
+    "ModelFit",
+    "Source",
+    "constant",
+    "mopac_solver",
+]
