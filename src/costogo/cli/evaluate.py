@@ -8,7 +8,7 @@ import equinox as eqx
 import numpy as np
 from tyro.conf import Positional
 
-from costogo.cli.console import say, say_table
+from costogo.cli.console import say, say_rows, say_table
 from costogo.cli.trained import TrainedRun
 from costogo.core.validate import require
 from costogo.experiments.mpc_net.results import compare
@@ -19,14 +19,14 @@ class Evaluate:
     """Print the metrics of a run's newest checkpoint.
 
     diff_mpc: losses and parameters, one column per seed. mpc_net: teacher and student from the same unseen starts.
-    constrained_gps: the policy on its training conditions and from unseen starts.
+    constrained_gps: the policy on its training conditions and from unseen starts. dmd_mpc: return over new episodes.
     Examples: "costogo evaluate runs/diff_mpc-pendulum-mpc.dx", "costogo evaluate runs/mpc_net-ballbot --starts 100".
     """
 
     run_folder: Positional[Path]
     """folder that `costogo train` wrote"""
     starts: int = 40
-    """mpc_net: number of unseen starts"""
+    """mpc_net, dmd_mpc: number of unseen starts"""
 
     def run(self) -> None:
         """Evaluate and print."""
@@ -52,7 +52,7 @@ def _say_seeds(trained: TrainedRun, starts: int) -> None:
 def _say_comparison(trained: TrainedRun, starts: int) -> None:
     learner, state = trained.learner, trained.state
     rows = compare(learner, state, starts, learner.test_steps)
-    say_table([list(rows[0]), *(list(row.values()) for row in rows)])
+    say_rows(rows)
     say(learner.explain(learner.evaluate(state)))
 
 
@@ -60,7 +60,13 @@ def _say_policy(trained: TrainedRun, starts: int) -> None:
     from costogo.experiments.constrained_gps.results import summary  # needs mujoco
 
     rows = summary(trained.config, trained.state.policy)
-    say_table([list(rows[0]), *(list(row.values()) for row in rows)])
+    say_rows(rows)
 
 
-TABLES = {"diff_mpc": _say_seeds, "mpc_net": _say_comparison, "constrained_gps": _say_policy}
+def _say_agent(trained: TrainedRun, starts: int) -> None:
+    from costogo.experiments.dmd_mpc.results import summary  # needs mujoco
+
+    say_rows(summary(trained.config, trained.learner.policy(trained.state), starts))
+
+
+TABLES = {"diff_mpc": _say_seeds, "mpc_net": _say_comparison, "constrained_gps": _say_policy, "dmd_mpc": _say_agent}

@@ -24,6 +24,8 @@ class Reproduce:
     """a smoke test instead of the full experiment"""
     seeds: int | None = None
     """number of seeds, if not the paper's"""
+    task: str | None = None
+    """dmd_mpc: one task instead of all"""
     out: Path = Path("results")
     """results folder"""
 
@@ -38,7 +40,7 @@ class Reproduce:
             say_table([["experiment", "what it shows"], *EXPERIMENTS.items()])
             return
         known("experiment", self.experiment, EXPERIMENTS)
-        config = ExperimentConfig(out=writable(self.out), quick=self.quick, seeds=self.seeds)
+        config = ExperimentConfig(out=writable(self.out), quick=self.quick, seeds=self.seeds, task=self.task)
         say(f"{self.experiment}: {EXPERIMENTS[self.experiment]}")
         folder = run_experiment(self.experiment, config)
         say((folder / "claims.md").read_text())

@@ -21,6 +21,10 @@ COMMANDS = {
         "costogo.cli.train_constrained_gps:TrainConstrainedGPS",
         "a small policy from trajectory optimisation in MuJoCo",
     ),
+    "train dmd_mpc": (
+        "costogo.cli.train_dmd_mpc:TrainDMDMPC",
+        "a policy from reinforcement learning in a learned model",
+    ),
     "evaluate": ("costogo.cli.evaluate:Evaluate", "metrics of a trained run"),
     "reproduce": ("costogo.cli.experiments:Reproduce", "a paper's figure: CSV, plot, claims with verdicts"),
     "render": ("costogo.cli.render:Render", "video of a system under MPC, or of what a run has learned"),
@@ -35,6 +39,7 @@ EXAMPLES = """
   costogo train diff_mpc --system pendulum --mode mpc.dx --epochs 200
   costogo train mpc_net --system anymal --gait trot
   costogo train constrained_gps --system swimmer
+  costogo train dmd_mpc --task InvertedPendulum
   costogo evaluate runs/diff_mpc-pendulum-mpc.dx
   costogo export runs/mpc_net-anymal-trot --out policy.onnx policy.h
   costogo reproduce diff_mpc/x2 --quick

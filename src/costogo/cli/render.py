@@ -1,6 +1,6 @@
 """`costogo render`: videos of closed loops."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from costogo.experiments.diff_mpc.imitation import learner_problem
 from costogo.mpc import RecedingHorizon, simulate
 from costogo.solvers import BoxDDP
 from costogo.systems import get
+
+Frames = tuple[Iterable[np.ndarray], float]  # pictures, and how many make a second
 
 
 class NetworkController(eqx.Module):
@@ -68,38 +70,52 @@ class Render:
         trained = None if self.run_folder is None else TrainedRun.load(self.run_folder)
         if self.physics and (trained is None or getattr(trained.config, "system", "") != "anymal"):
             raise CostogoError("physics needs an anymal run; pass --run-folder, or leave out --physics")
-        if trained is not None and trained.kind == "constrained_gps":
-            from costogo.experiments.constrained_gps.videos import motion_frames  # needs mujoco
-
-            frames, fps = motion_frames(trained.config, trained.state.policy, self.seed, self.steps)
-        elif trained is not None and trained.kind == "mpc_net":
-            frames, fps = self._distilled(trained)
-        else:
-            frames, fps = self._benchmark(trained)
+        frames, fps = _expert(self, self.system) if trained is None else FRAMES[trained.kind](self, trained)
         say(f"wrote {write_video(frames, self.out, fps=fps)}")
 
-    def _distilled(self, trained: TrainedRun) -> tuple[Iterable[np.ndarray], float]:
-        """Frames of an mpc_net run, and how many a second."""
-        from costogo.experiments.mpc_net import videos
 
-        show = videos.physics_frames if self.physics else videos.model_frames
-        return show(trained.config, trained.learner, trained.state.policy, self.seed, self.steps)
+def _expert(options: Render, name: str, controllers: Mapping[str, Any] | None = None) -> Frames:
+    """A benchmark system under its expert, and beside it under other controllers."""
+    from costogo.viz import Recording, film
 
-    def _benchmark(self, trained: TrainedRun | None) -> tuple[Iterable[np.ndarray], float]:
-        """Frames of a benchmark system under its expert, and what a diff_mpc run has learned."""
-        from costogo.viz import Recording, film
+    system = get(name)
+    expert = RecedingHorizon(system.problem(options.horizon), solver=BoxDDP(subproblem="clamped"))
+    x0 = system.initial_state(jax.random.PRNGKey(options.seed))
+    recordings = []
+    for title, controller in {"expert": expert, **(controllers or {})}.items():
+        path = eqx.filter_jit(lambda c, x: simulate(c, x, options.steps, dynamics=system, dt=system.dt))(controller, x0)
+        recordings.append(Recording(title, np.asarray(path.states), np.asarray(path.controls)))
+    return film(system, recordings), 1.0 / system.dt
 
-        name, controllers = (self.system, {}) if trained is None else _learned(trained)
-        system = get(name)
-        expert = RecedingHorizon(system.problem(self.horizon), solver=BoxDDP(subproblem="clamped"))
-        x0 = system.initial_state(jax.random.PRNGKey(self.seed))
-        recordings = []
-        for title, controller in {"expert": expert, **controllers}.items():
-            path = eqx.filter_jit(lambda c, x: simulate(c, x, self.steps, dynamics=system, dt=system.dt))(
-                controller, x0
-            )
-            recordings.append(Recording(title, np.asarray(path.states), np.asarray(path.controls)))
-        return film(system, recordings), 1.0 / system.dt
+
+def _imitated(options: Render, trained: TrainedRun) -> Frames:
+    """A diff_mpc run beside its expert."""
+    return _expert(options, *_learned(trained))
+
+
+def _distilled(options: Render, trained: TrainedRun) -> Frames:
+    """An mpc_net run beside its teacher, or in MuJoCo."""
+    from costogo.experiments.mpc_net import videos
+
+    show = videos.physics_frames if options.physics else videos.model_frames
+    return show(trained.config, trained.learner, trained.state.policy, options.seed, options.steps)
+
+
+def _searched(options: Render, trained: TrainedRun) -> Frames:
+    """The policy of a constrained_gps run."""
+    from costogo.experiments.constrained_gps.videos import motion_frames  # needs mujoco
+
+    return motion_frames(trained.config, trained.state.policy, options.seed, options.steps)
+
+
+def _reinforced(options: Render, trained: TrainedRun) -> Frames:
+    """The policy of a dmd_mpc run."""
+    from costogo.experiments.dmd_mpc.results import motion_frames  # needs mujoco
+
+    return motion_frames(trained.config, trained.learner.policy(trained.state), options.seed, options.steps)
+
+
+FRAMES = {"diff_mpc": _imitated, "mpc_net": _distilled, "constrained_gps": _searched, "dmd_mpc": _reinforced}
 
 
 def _learned(trained: TrainedRun) -> tuple[str, dict[str, Any]]:

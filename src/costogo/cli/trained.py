@@ -10,6 +10,7 @@ import jax
 from costogo.core.errors import CostogoError, known
 from costogo.experiments.constrained_gps import presets as gps
 from costogo.experiments.diff_mpc import imitation
+from costogo.experiments.dmd_mpc import presets as dmd
 from costogo.experiments.mpc_net import presets
 from costogo.io import CheckpointFolder, RunFolder, load_state
 from costogo.learn import Seeds
@@ -26,6 +27,7 @@ KINDS = {
     "diff_mpc": Kind(imitation.ImitationConfig, lambda config: Seeds(imitation.build(config), config.seeds)),
     "mpc_net": Kind(presets.MPCNetConfig, presets.build),
     "constrained_gps": Kind(gps.GPSConfig, gps.build),
+    "dmd_mpc": Kind(dmd.DMDConfig, dmd.build),
 }
 
 

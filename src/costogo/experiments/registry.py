@@ -22,17 +22,24 @@ EXPERIMENTS = {
     "mpc_net/ladder": "every ablation with five seeds on ballbot and planar walker",
     "constrained_gps/g1": "a swimmer: guided policy search with 5 and 10 hidden units",
     "constrained_gps/g2": "a planar walker: guided policy search with 5 and 10 hidden units",
+    "dmd_mpc/d1": "SAC, MBPO, MoPAC and M-DeMoRL: return against real steps",
+    "dmd_mpc/d2": "which share of the sampled sequences should count",
+    "dmd_mpc/d3": "a two-link leg tracks an ellipse: M-DeMoRL and SAC, frozen policies on perturbed legs",
+    "dmd_mpc/d4": "a quadruped learns to modulate its trot to slopes; perturbed robots",
+    "dmd_mpc/d5": "weightings, step sizes and modes of the mirror step",
     "mpc_net/physics": "the quadruped in MuJoCo under MPC and learned policy, with noisy estimates",
 }
 
 
 @dataclass(frozen=True)
 class ExperimentConfig:
-    """How to run an experiment: `quick` shrinks it to a smoke test, `seeds` overrides the paper's count."""
+    """How to run an experiment: `quick` shrinks it to a smoke test, `seeds` overrides the paper's count, and
+    `task` takes one of the tasks, where an experiment has several."""
 
     out: Path
     quick: bool = False
     seeds: int | None = None
+    task: str | None = None
 
     def __post_init__(self):
         require(self.seeds is None or self.seeds >= 1, f"seeds is {self.seeds}; pass at least 1")

@@ -1,0 +1,1 @@
+"""Experiments of mirror-descent MPC that feeds an off-policy agent (spec dmd_mpc)."""
