@@ -44,7 +44,7 @@ def test_horizons_grow_over_half_of_a_short_run():
 
 
 def test_settings_reach_the_learner():
-    made = imagination(DMDConfig(weighting="literal_14", elites=0.5, step_size=0.5, noise=0.1, mode="open_loop"))
+    made = imagination(DMDConfig(weighting="literal_14", elites=0.5, step_size=0.5, std=0.1, mode="open_loop"))
     assert isinstance(made.solver.utility, LiteralElites) and made.solver.utility.elites == 0.5
     assert (made.solver.step_size, made.solver.std, made.solver.mode) == (0.5, 0.1, "open_loop")
     assert build(DMDConfig(steps=1000)).capacity == 500 + 1000
@@ -68,7 +68,7 @@ def test_mistakes(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"elites": 0.0}, "elites is 0.0"), ({"step_size": 2.0}, "step_size is 2.0"), ({"noise": 0.0}, "std is 0.0"),
+        ({"elites": 0.0}, "elites is 0.0"), ({"step_size": 2.0}, "step_size is 2.0"), ({"std": 0.0}, "std is 0.0"),
         ({"mode": "closed"}, "did you mean 'closed_loop'"),
     ],
 )  # fmt: skip
@@ -166,3 +166,9 @@ def test_train_evaluate_render_resume(tmp_path, capsys, monkeypatch):
     assert video.stat().st_size > 1000
     jax.clear_caches()
     assert summary(DMDConfig(task="Reacher"), lambda x: np.zeros(2), 2)[1]["mean"] == 50
+
+
+def test_a_task_that_an_experiment_does_not_take(tmp_path, capsys):
+    assert main(["reproduce", "dmd_mpc/d4", "--task", "Hopper", "--out", str(tmp_path)]) == 2
+    assert "task is 'Hopper', but dmd_mpc/d4 has tasks of its own" in capsys.readouterr().err
+    assert not (tmp_path / "dmd_mpc").exists()

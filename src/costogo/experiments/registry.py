@@ -30,6 +30,8 @@ EXPERIMENTS = {
     "mpc_net/physics": "the quadruped in MuJoCo under MPC and learned policy, with noisy estimates",
 }
 
+WITH_TASKS = ("dmd_mpc/d1", "dmd_mpc/d2", "dmd_mpc/d3", "dmd_mpc/d5")  # those that run on any task
+
 
 @dataclass(frozen=True)
 class ExperimentConfig:
@@ -52,6 +54,8 @@ class ExperimentConfig:
 def run_experiment(name: str, config: ExperimentConfig) -> Path:
     """Run an experiment; writes CSV, figures, claims and report into `config.out / name` and returns that folder."""
     known("experiment", name, EXPERIMENTS)
+    require(config.task is None or name in WITH_TASKS, f"task is {config.task!r}, but {name} has tasks of its own; "
+            f"leave it out, or take one of {', '.join(WITH_TASKS)}")  # fmt: skip
     folder = config.out / name
     try:
         folder.mkdir(parents=True, exist_ok=True)

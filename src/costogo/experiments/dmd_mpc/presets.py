@@ -85,11 +85,11 @@ class DMDConfig:
     weighting: str = "plc"
     """plc, eeu, elite_shifted or literal_14"""
     step_size: float = 0.9
-    noise: float = 0.3
+    std: float = 0.3
     """standard deviation of the sampled controls"""
     mode: str = "closed_loop"
     """closed_loop or open_loop"""
-    ring: int = 100_000
+    imagined_capacity: int = 100_000
     """imagined transitions that are kept, at least; four calls' worth if that is more"""
     explore: bool = False
     """m_demorl and mopac: replay plans with the agent's noise (not in the paper)"""
@@ -129,7 +129,7 @@ def build(config: DMDConfig) -> MDeMoRL:
         model_fit=ModelFit(updates=SCALES[config.scale].model_updates), hidden=task.hidden,
         epoch_length=budget.epoch, first_steps=budget.first, updates=budget.updates, real_share=task.real_ratio,
         model_every=task.model_every, capacity=budget.first + config.epochs * budget.epoch,
-        imagined_capacity=config.ring, tests=3 if config.scale == "cpu" else 1,
+        imagined_capacity=config.imagined_capacity, tests=3 if config.scale == "cpu" else 1,
     )  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def imagination(config: DMDConfig) -> Imagination | None:
             schedule, mopac_solver(scale.samples), scale.starts, residual=True, explore=config.explore
         )
     solver = MirrorDescent(
-        1, utility=_utility(config), step_size=config.step_size, std=config.noise, samples=scale.samples,
+        1, utility=_utility(config), step_size=config.step_size, std=config.std, samples=scale.samples,
         mode=config.mode,
     )  # fmt: skip
     return ImprovedRollouts(schedule, solver, scale.starts, explore=config.explore)
