@@ -111,8 +111,10 @@ def test_steps_to_the_common_level():
 
 def test_nobody_learns():
     flat = [[1.0] * 10]
-    claims = d1.claims([comparison([flat] * 4)])
+    *claims, median = d1.claims([comparison([flat] * 4)])
     assert all(claim.verdict in ("reproduced", "partly", "not reproduced") for claim in claims)
+    assert median.verdict == "not run"  # one task of four
+    assert d1.claims([comparison([flat] * 4)] * 4)[-1].verdict != "not run"
 
 
 def test_claims_on_elites():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from costogo.core.validate import require
 
-VERDICTS = ("reproduced", "partly", "not reproduced", "not run")
+VERDICTS = ("reproduced", "partly", "not reproduced", "not run", "no claim")
 
 
 @dataclass(frozen=True)

@@ -57,5 +57,6 @@ def draw_bars(found: Comparison, path: Path) -> Path:
         else:
             ax.text(i, 0, "never", ha="center", va="bottom", fontsize=7)
     ax.set_xticks(range(len(found.arms)), list(found.arms))
+    ax.set_xlim(-0.6, len(found.arms) - 0.4)
     ax.set(title=f"epochs of {length} steps to a return of {found.level:.4g}", xlabel="elites")
     return save(fig, path)

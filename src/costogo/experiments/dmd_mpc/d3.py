@@ -87,7 +87,7 @@ def draw_paths(found: Comparison, path: Path) -> Path:
     """Foot paths of the first seed of each arm, after the first half second, over the ellipse."""
     from costogo.viz import COLOURS, figure, save
 
-    fig, axes = figure(1, len(found.arms), size=(2.8, 2.4), sharey=True)
+    fig, axes = figure(1, len(found.arms), size=(2.8, 2.4), sharex=True, sharey=True)
     phases = np.linspace(0.0, 2.0 * np.pi, 200)
     target = np.array([foot_target("ellipse", phase)[0] for phase in phases])
     for ax, (arm, runs) in zip(axes.flat, found.runs.items(), strict=True):

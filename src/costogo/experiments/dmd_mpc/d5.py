@@ -35,5 +35,5 @@ def _ranking(found: Comparison) -> Claim:
     areas = {arm: float(found.returns(arm)[1].mean()) for arm in found.arms}
     told = ", ".join(f"{arm} {areas[arm]:.4g}" for arm in sorted(areas, key=areas.__getitem__, reverse=True))
     return Claim(
-        f"{found.base.task}: mean return over the run", "none", told, "not run", len(found.runs[next(iter(areas))])
+        f"{found.base.task}: mean return over the run", "none", told, "no claim", len(found.runs[next(iter(areas))])
     )
