@@ -1,5 +1,6 @@
 """Settings of a training run: tasks, methods, budgets."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,7 +28,13 @@ METHODS = {
     "sac": "real transitions only, one update per step",
     "sac_many": "the same, with the updates of the others",
 }
-WEIGHTINGS = ("plc", "eeu", "elite_shifted", "literal_14")
+# Spec dmd_mpc 4.3; each is made of the share of elites.
+WEIGHTINGS: dict[str, Callable[[float], Callable]] = {
+    "plc": LowCost,
+    "eeu": lambda elites: Exponentiated(),
+    "elite_shifted": ShiftedElites,
+    "literal_14": LiteralElites,
+}
 
 
 class Budget(NamedTuple):
@@ -107,7 +114,7 @@ class DMDConfig:
     def budget(self) -> Budget:
         """Steps and updates, the given ones in place of the table's."""
         task = TASKS[self.task]
-        own = Budget(task.epochs * task.epoch_steps, task.epoch_steps, task.updates, task.random_steps)
+        own = Budget(task.epochs * task.epoch_steps, task.epoch_steps, task.updates, task.first_steps)
         if self.scale == "cpu":
             own = CPU_BUDGETS.get(self.task, own._replace(steps=CPU_STEPS, updates=5))
         updates = 1 if self.method == "sac" else self.updates or own.updates
@@ -127,7 +134,7 @@ def build(config: DMDConfig) -> MDeMoRL:
     return MDeMoRL(
         *environments, SAC(no, nu, target_entropy=task.target_entropy), imagination(config),
         model_fit=ModelFit(updates=SCALES[config.scale].model_updates), hidden=task.hidden,
-        epoch_length=budget.epoch, first_steps=budget.first, updates=budget.updates, real_share=task.real_ratio,
+        epoch_length=budget.epoch, first_steps=budget.first, updates=budget.updates, real_share=task.real_share,
         model_every=task.model_every, capacity=budget.first + config.epochs * budget.epoch,
         imagined_capacity=config.imagined_capacity, tests=3 if config.scale == "cpu" else 1,
     )  # fmt: skip
@@ -152,17 +159,7 @@ def imagination(config: DMDConfig) -> Imagination | None:
             schedule, mopac_solver(scale.samples), scale.starts, residual=True, explore=config.explore
         )
     solver = MirrorDescent(
-        1, utility=_utility(config), step_size=config.step_size, std=config.std, samples=scale.samples,
-        mode=config.mode,
+        1, utility=WEIGHTINGS[config.weighting](config.elites), step_size=config.step_size, std=config.std,
+        samples=scale.samples, mode=config.mode,
     )  # fmt: skip
     return ImprovedRollouts(schedule, solver, scale.starts, explore=config.explore)
-
-
-def _utility(config: DMDConfig):
-    """The weighting of spec dmd_mpc 4.3."""
-    elites = config.elites
-    makers = {
-        "plc": lambda: LowCost(elites), "eeu": Exponentiated, "elite_shifted": lambda: ShiftedElites(elites),
-        "literal_14": lambda: LiteralElites(elites),
-    }  # fmt: skip
-    return makers[config.weighting]()

@@ -1,6 +1,6 @@
 """What trained agents do: episodes of the policy without exploration, and pictures of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,11 +33,19 @@ def _act(policy: Any, x: np.ndarray) -> np.ndarray:
     return np.asarray(_jitted(policy, x) if isinstance(policy, eqx.Module) else policy(x))
 
 
-def episode(environment: GymnasiumEnvironment, policy: Any, seed: int, steps: int | None = None) -> Episode:
-    """An episode from the start that belongs to the seed, for at most `steps` steps."""
+def episode(
+    environment: GymnasiumEnvironment,
+    policy: Any,
+    seed: int,
+    steps: int | None = None,
+    watch: Callable[[], None] | None = None,
+) -> Episode:
+    """An episode from the start that belongs to the seed, for at most `steps` steps; `watch()` runs before each."""
     x, over = environment.start(TEST_SEED + seed), False
     observations, controls, rewards, info, terminal = [x], [], [], [], False
     while not over and (steps is None or len(controls) < steps):
+        if watch is not None:
+            watch()
         u = _act(policy, x)
         x, reward, terminal, cut = environment.step(u)
         over = terminal or cut
@@ -80,14 +88,9 @@ def motion_frames(
     """Frames of an episode, and how many of them make a second."""
     from costogo.sim import render
 
-    environment = GymnasiumEnvironment(config.task)
-    positions, x = [], environment.start(TEST_SEED + seed)
+    environment, positions = GymnasiumEnvironment(config.task), []
     simulator: Any = environment.env.unwrapped
-    over = False
-    while not over and len(positions) < steps:
-        positions.append(np.array(simulator.data.qpos))
-        x, _, terminal, cut = environment.step(_act(policy, x))
-        over = terminal or cut
+    episode(environment, policy, seed, steps, lambda: positions.append(np.array(simulator.data.qpos)))
     every = max(1, round(1.0 / (FRAMES_PER_SECOND * simulator.dt)))
     model = simulator.model
     known = [model.camera(i).name for i in range(model.ncam)]

@@ -154,7 +154,7 @@ class MDeMoRL(eqx.Module):
             x = x if test == 0 else self.test_environment.restart()
             total, length, over = 0.0, 0, False
             while not over:
-                x, reward, terminal, cut = self.test_environment.step(np.asarray(_best(self.agent, state.agent, x)))
+                x, reward, terminal, cut = self.test_environment.step(np.asarray(_act(self.agent, state.agent, x)))
                 total, length, over = total + reward, length + 1, terminal or cut
             returns.append(total)
             lengths.append(length)
@@ -227,13 +227,8 @@ def _renew(learner: MDeMoRL, horizon: int, count: int, ensemble, agent, real: Re
 
 
 @eqx.filter_jit
-def _act(agent: Agent, state: Any, x: Array, key: Array) -> Array:
+def _act(agent: Agent, state: Any, x: Array, key: Array | None = None) -> Array:
     return agent.act(state, x, key)
-
-
-@eqx.filter_jit
-def _best(agent: Agent, state: Any, x: Array) -> Array:
-    return agent.act(state, x)
 
 
 @jax.jit

@@ -25,8 +25,8 @@ class Task:
     `terminated(x, u, new)` is the known termination function (spec dmd_mpc 9.1), in JAX, on observations with any
     leading axes. `bonus_at_end` is added to the reward of a step that ends in a terminal state. `updates` is the number
     of gradient steps per real step, `rollout` the schedule `(first epoch, last epoch, from, to)` of MBPO's horizon,
-    `random_steps` how many actions are drawn before the actor takes over; the model has four layers of `hidden` units,
-    is trained every `model_every` steps, and synthetic data of `retain_epochs` trainings are kept (spec 8).
+    `first_steps` how many actions are drawn before the actor takes over; the model has four layers of `hidden` units,
+    is trained every `model_every` steps, and `real_share` of a batch is real (spec 8).
     """
 
     name: str
@@ -40,18 +40,17 @@ class Task:
     rollout: tuple[int, int, int, int] = (0, 1, 1, 1)
     epoch_steps: int = 1000
     epochs: int = 100
-    random_steps: int = 5000
-    real_ratio: float = 0.05
+    first_steps: int = 5000
+    real_share: float = 0.05
     hidden: tuple[int, ...] = (200, 200, 200, 200)
     model_every: int = 250
-    retain_epochs: int = 1
 
     def __post_init__(self):
         require(bool(self.name), "name is empty; pass a name for the task")
         require(callable(self.terminated), f"terminated is {self.terminated!r}; pass a function of (x, u, new)")
-        for name in ("updates", "time_limit", "epoch_steps", "epochs", "model_every", "retain_epochs"):
+        for name in ("updates", "time_limit", "epoch_steps", "epochs", "model_every"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; pass at least 1")
-        require(0.0 <= self.real_ratio <= 1.0, f"real_ratio is {self.real_ratio}; pass a fraction from 0 to 1")
+        require(0.0 <= self.real_share <= 1.0, f"real_share is {self.real_share}; pass a fraction from 0 to 1")
 
 
 def never(x: ArrayLike, u: ArrayLike, new: ArrayLike) -> jax.Array:
@@ -158,7 +157,6 @@ _TABLE = (
         epochs=300,
         hidden=(400, 400, 400, 400),
         model_every=1000,
-        retain_epochs=5,
     ),
     Task(
         "InvertedPendulum",
@@ -170,7 +168,7 @@ _TABLE = (
         rollout=(1, 15, 1, 1),
         epoch_steps=250,
         epochs=80,
-        random_steps=500,
+        first_steps=500,
     ),
     Task(
         "InvertedDoublePendulum",
@@ -181,13 +179,13 @@ _TABLE = (
         bonus_at_end=10.0,
         epoch_steps=250,
         epochs=80,
-        random_steps=500,
+        first_steps=500,
     ),
-    Task("Reacher", "Reacher-v5", never, -1.0, 20, time_limit=50, random_steps=1000, epochs=50),
-    Task("Swimmer", "Swimmer-v5", never, -1.0, 20, random_steps=1000),
-    Task("Leg", LegEnvironment, never, -1.0, 20, random_steps=1000, epochs=80),
-    Task("LegSemi", LegEnvironment, never, -1.0, 20, {"path": "semi"}, random_steps=1000, epochs=80),
-    Task("Stochlite", StochliteEnvironment, stochlite_terminated, -7.5, 20, random_steps=1000, epochs=60),
-    Task("LegLiteral", LegEnvironment, never, -1.0, 20, {"reward": "literal"}, random_steps=1000, epochs=80),
+    Task("Reacher", "Reacher-v5", never, -1.0, 20, time_limit=50, first_steps=1000, epochs=50),
+    Task("Swimmer", "Swimmer-v5", never, -1.0, 20, first_steps=1000),
+    Task("Leg", LegEnvironment, never, -1.0, 20, first_steps=1000, epochs=80),
+    Task("LegSemi", LegEnvironment, never, -1.0, 20, {"path": "semi"}, first_steps=1000, epochs=80),
+    Task("Stochlite", StochliteEnvironment, stochlite_terminated, -7.5, 20, first_steps=1000, epochs=60),
+    Task("LegLiteral", LegEnvironment, never, -1.0, 20, {"reward": "literal"}, first_steps=1000, epochs=80),
 )
 TASKS: Mapping[str, Task] = {task.name: task for task in _TABLE}

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import gymnasium
-import jax.numpy as jnp
 import mujoco
 import numpy as np
 
 from costogo.core.errors import CostogoError, known
 from costogo.core.validate import require
-from costogo.sim.tasks.catalogue import TASKS, Task
+from costogo.sim.tasks.catalogue import TASKS, Task, never
 from costogo.sim.tasks.episode_state import check_state, keeper_of
 
 # Wrappers whose work is done here, or is of no use once an environment has been checked.
@@ -73,7 +72,7 @@ class GymnasiumEnvironment:
         self._centre = 0.5 * (space.high + space.low).astype(space.dtype)
         self._scale = 0.5 * (space.high - space.low).astype(space.dtype)
         self._bonus = self.task.bonus_at_end if self.task else 0.0
-        self._terminated = terminated or (self.task.terminated if self.task else _never)
+        self._terminated = terminated or (self.task.terminated if self.task else never)
         self._keeper = keeper_of(self.env, self.time_limit)
         self._seed, self._episode, self._elapsed, self._over = -1, 0, 0, True
         self._observation = np.zeros(self.no, np.float32)
@@ -176,10 +175,6 @@ class GymnasiumEnvironment:
         if not math.isfinite(reward):
             self._over = True
             raise CostogoError(f"{self.name} returned the reward {reward} {where}; {fix}")
-
-
-def _never(x: Any, u: Any, new: Any) -> Any:
-    return jnp.zeros(jnp.shape(new)[:-1], bool)
 
 
 def _make(task: str | Task | gymnasium.Env) -> gymnasium.Env:
