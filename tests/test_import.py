@@ -38,3 +38,15 @@ def test_import_is_quick_and_clean(tmp_path):
         assert probe["threads"] == 1
         assert not probe["backend"]
         assert probe["heavy"] == []
+
+
+BLOCKED = """
+import importlib, sys
+sys.modules.update(dict.fromkeys(("mujoco", "gymnasium", "daqp", "onnx")))
+for command in ("train_diff_mpc", "train_mpc_net", "evaluate", "render", "export", "experiments"):
+    importlib.import_module("costogo.cli." + command)
+"""
+
+
+def test_commands_that_need_no_simulator_start_without_one(tmp_path):
+    subprocess.run([sys.executable, "-c", BLOCKED], cwd=tmp_path, check=True)

@@ -6,8 +6,7 @@ import jax
 
 from costogo.cli.console import say
 from costogo.cli.run_options import RunOptions
-from costogo.cli.trained import KINDS
-from costogo.experiments.diff_mpc.imitation import ImitationConfig
+from costogo.experiments.diff_mpc.imitation import ImitationConfig, build_seeds
 from costogo.experiments.diff_mpc.series import read_curves
 from costogo.io import RunFolder, train
 
@@ -39,7 +38,7 @@ class TrainDiffMPC(RunOptions, ImitationConfig):
         run = self.open(config)
         say(f"{config.system}, {config.mode}: the expert solves {config.train_size} training problems, then training")
         train(
-            KINDS["diff_mpc"].build(config),
+            build_seeds(config),
             jax.random.PRNGKey(config.seed),
             run,
             epochs=config.epochs,

@@ -1,6 +1,6 @@
 """Trained runs, read back from their folders."""
 
-from collections.abc import Callable
+import importlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,26 +8,23 @@ from typing import Any, NamedTuple
 import jax
 
 from costogo.core.errors import CostogoError, known
-from costogo.experiments.constrained_gps import presets as gps
-from costogo.experiments.diff_mpc import imitation
-from costogo.experiments.dmd_mpc import presets as dmd
-from costogo.experiments.mpc_net import presets
 from costogo.io import CheckpointFolder, RunFolder, load_state
-from costogo.learn import Seeds
 
 
 class Kind(NamedTuple):
-    """What a learner is built from."""
+    """What a learner is built from: module, and in it the class of the configuration and the function that builds."""
 
-    config: type
-    build: Callable[[Any], Any]
+    module: str
+    config: str
+    build: str
 
 
+# Modules are imported only for a run of their learner: some need MuJoCo or Gymnasium.
 KINDS = {
-    "diff_mpc": Kind(imitation.ImitationConfig, lambda config: Seeds(imitation.build(config), config.seeds)),
-    "mpc_net": Kind(presets.MPCNetConfig, presets.build),
-    "constrained_gps": Kind(gps.GPSConfig, gps.build),
-    "dmd_mpc": Kind(dmd.DMDConfig, dmd.build),
+    "diff_mpc": Kind("diff_mpc.imitation", "ImitationConfig", "build_seeds"),
+    "mpc_net": Kind("mpc_net.presets", "MPCNetConfig", "build"),
+    "constrained_gps": Kind("constrained_gps.presets", "GPSConfig", "build"),
+    "dmd_mpc": Kind("dmd_mpc.presets", "DMDConfig", "build"),
 }
 
 
@@ -48,12 +45,14 @@ class TrainedRun:
         settings = run.read_config()
         name = known("learner", settings.pop("learner", "none"), KINDS)
         kind = KINDS[name]
-        expected = {field.name for field in fields(kind.config)}
+        module = importlib.import_module("costogo.experiments." + kind.module)
+        config_type = getattr(module, kind.config)
+        expected = {field.name for field in fields(config_type)}
         if set(settings) != expected:
             odd = ", ".join(sorted(set(settings) ^ expected))
             raise CostogoError(f"{run.config} does not fit this version of costogo (settings: {odd})")
-        config = kind.config(**settings)
-        learner = kind.build(config)
+        config = config_type(**settings)
+        learner = getattr(module, kind.build)(config)
         state = load_state(learner, jax.random.PRNGKey(config.seed), CheckpointFolder(run.checkpoints))
         if state is None:
             raise CostogoError(f"{path} has no checkpoint yet; train it longer")

@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from costogo.core.errors import CostogoError, known
 from costogo.core.validate import require
-from costogo.learn import ImitationData, demonstrate
+from costogo.learn import ImitationData, Seeds, demonstrate
 from costogo.learn.baselines import LSTMImitation, SystemIdentification
 from costogo.learn.diff_mpc import DiffMPCImitation
 from costogo.problem import OptimalControlProblem, QuadraticCost
@@ -167,6 +167,11 @@ def build(config: ImitationConfig) -> Any:
     if config.mode == "sysid":
         return sysid_learner(system, start, data)
     return mpc_learner(config.system, system, config.mode, start, data)
+
+
+def build_seeds(config: ImitationConfig) -> Seeds:
+    """The learner of a configuration, all its seeds together."""
+    return Seeds(build(config), config.seeds)
 
 
 def identifiable(system: str, parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
