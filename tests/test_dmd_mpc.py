@@ -387,7 +387,7 @@ def test_every_method_takes_exactly_an_epoch_of_real_steps(method):
     results = it.evaluate(state)
     assert environment.steps == 88 and results["length"] <= 12 and it.test_environment.steps == results["length"]
     rows = {"m_demorl": 2 * 8 * (2 + 2), "mopac": 2 * 8 * (2 + 2), "mbpo": 4 * 16, "sac": 0}[method]
-    assert state.imagined.added <= rows and (state.imagined.added > 0) == (rows > 0)
+    assert state.imagined.size <= rows and (state.imagined.size > 0) == (rows > 0)
     if method != "sac":
         assert metrics["diverged"] == metrics["dropped"] == 0 and metrics["passes"] > 0
 

@@ -12,7 +12,7 @@ from costogo.experiments.dmd_mpc import d1, d2, d4
 from costogo.experiments.dmd_mpc.arms import Comparison
 from costogo.experiments.dmd_mpc.presets import CPU_BUDGETS, METHODS, DMDConfig, build, imagination
 from costogo.experiments.dmd_mpc.results import episode, summary
-from costogo.experiments.dmd_mpc.runs import name_of
+from costogo.experiments.dmd_mpc.runs import RUNS
 from costogo.learn.dmd_mpc import BranchedRollouts, ImprovedRollouts
 from costogo.sim.tasks import GymnasiumEnvironment
 from costogo.solvers import LiteralElites
@@ -48,8 +48,8 @@ def test_settings_reach_the_learner():
     assert isinstance(made.solver.utility, LiteralElites) and made.solver.utility.elites == 0.5
     assert (made.solver.step_size, made.solver.std, made.solver.mode) == (0.5, 0.1, "open_loop")
     assert build(DMDConfig(steps=1000)).capacity == 500 + 1000
-    assert name_of(DMDConfig(method="mbpo", seed=2)) == "InvertedPendulum-mbpo-seed2"
-    assert name_of(DMDConfig(task="Swimmer", elites=0.5)) == "Swimmer-m_demorl-elites=0.5-seed0"
+    assert RUNS.name_of(DMDConfig(method="mbpo", seed=2)) == "InvertedPendulum-mbpo-seed2"
+    assert RUNS.name_of(DMDConfig(task="Swimmer", elites=0.5)) == "Swimmer-m_demorl-elites=0.5-seed0"
 
 
 @pytest.mark.parametrize(

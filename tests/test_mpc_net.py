@@ -10,8 +10,9 @@ import pytest
 
 import costogo as ctg
 from costogo import CostogoError
+from costogo.core.ring import Ring
 from costogo.learn import Callback, fit
-from costogo.learn.mpc_net import LOSSES, MPCNet, Replay, Sample, Task, closed_loop, collect, scores
+from costogo.learn.mpc_net import LOSSES, MPCNet, Sample, Task, closed_loop, collect, scores
 from costogo.learn.mpc_net.losses import quadratic_hamiltonian
 from costogo.mpc import RecedingHorizon, simulate
 from costogo.nn import MixtureOfExperts
@@ -44,10 +45,10 @@ def mixture(experts=3, gating="sigmoid", key=KEY, **given):
     return MixtureOfExperts(NO, NU, key=key, experts=experts, latent=(8,), gating=gating, dtype=jnp.float64, **given)
 
 
-def test_replay_keeps_the_newest():
+def test_ring_keeps_the_newest():
     """Against a list: rows that are marked, in order, the oldest overwritten; more rows than places at once."""
     rng = np.random.default_rng(0)
-    replay, kept = Replay.empty(sample(), 7), []
+    replay, kept = Ring.empty(sample(), 7), []
     insert = jax.jit(lambda replay, rows, keep: replay.insert(rows, keep))
     count = 0
     for n in (3, 0, 5, 20, 2, 9):
@@ -331,7 +332,7 @@ BAD = {
     "rounds": (lambda: learner(rounds=0), ["rounds", "0"]),
     "anneal": (lambda: learner(anneal=0.0), ["anneal", "0.0"]),
     "neighbours": (lambda: learner(neighbours=-1), ["neighbours", "-1"]),
-    "capacity": (lambda: Replay.empty(sample(), 0), ["capacity", "0"]),
+    "capacity": (lambda: Ring.empty(sample(), 0), ["capacity", "0"]),
     "gating": (lambda: mixture(gating="hard"), ["gating", "hard", "softmax"]),
     "experts": (lambda: mixture(experts=0), ["experts", "0"]),
     "std": (lambda: mixture(input_std=0.0), ["input_std", "positive"]),

@@ -7,7 +7,7 @@ from costogo.cli.run_options import RunOptions
 from costogo.experiments.claims import write_rows
 from costogo.experiments.constrained_gps.presets import GPSConfig, build
 from costogo.experiments.constrained_gps.results import draw_learning, draw_motion, summary
-from costogo.experiments.constrained_gps.runs import start
+from costogo.experiments.constrained_gps.runs import RUNS
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class TrainConstrainedGPS(RunOptions, GPSConfig):
         learner = build(config)  # before the folder is: it has checks of its own
         folder = self.open(config)
         say(f"{config.system}: {config.iterations} iterations; the first trajectories and compilation take a while")
-        run = start(config, learner, folder, label=config.system, tensorboard=self.tensorboard)
+        run = RUNS.start(config, learner, folder, label=config.system, tensorboard=self.tensorboard)
         rows = summary(config, run.state.policy)
         write_rows(folder.path / "summary.csv", rows)
         say_rows(rows)

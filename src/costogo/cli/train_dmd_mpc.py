@@ -7,7 +7,7 @@ from costogo.cli.run_options import RunOptions
 from costogo.experiments.claims import write_rows
 from costogo.experiments.dmd_mpc.presets import METHODS, DMDConfig, build
 from costogo.experiments.dmd_mpc.results import draw_learning, summary
-from costogo.experiments.dmd_mpc.runs import start
+from costogo.experiments.dmd_mpc.runs import RUNS
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class TrainDMDMPC(RunOptions, DMDConfig):
         folder = self.open(config)
         budget = config.budget
         say(f"{config.task}, {METHODS[config.method]}: {config.epochs} epochs of {budget.epoch} real steps")
-        run = start(config, learner, folder, label=config.task, tensorboard=self.tensorboard)
+        run = RUNS.start(config, learner, folder, label=config.task, tensorboard=self.tensorboard)
         rows = summary(config, learner.policy(run.state))
         write_rows(folder.path / "summary.csv", rows)
         say_rows(rows)

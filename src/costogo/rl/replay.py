@@ -1,11 +1,11 @@
-"""Replay buffers: transitions in one array on the device, overwritten in a ring."""
+"""Replay buffers of transitions."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from costogo.core.validate import require
+from costogo.core.ring import Ring
 
 
 class Transitions(eqx.Module):
@@ -20,44 +20,39 @@ class Transitions(eqx.Module):
 
 
 class Replay(eqx.Module):
-    """Ring buffer of transitions, packed into one array of `capacity` rows; the newest overwrite the oldest.
+    """Ring buffer of transitions, each packed into one row; the newest overwrite the oldest."""
 
-    `added` counts all rows ever added: the buffer holds `size = min(added, capacity)`.
-    """
-
-    rows: Float[Array, "capacity width"]
-    added: Int[Array, ""]
+    ring: Ring
     no: int = eqx.field(static=True)
     nu: int = eqx.field(static=True)
 
     @staticmethod
     def empty(no: int, nu: int, capacity: int) -> "Replay":
         """A buffer without rows."""
-        require(capacity >= 1, f"capacity is {capacity}; pass at least 1 row")
-        return Replay(jnp.zeros((capacity, 2 * no + nu + 2), jnp.float32), jnp.array(0, jnp.int32), no, nu)
+        return Replay(Ring.empty(jax.ShapeDtypeStruct((2 * no + nu + 2,), jnp.float32), capacity), no, nu)
+
+    @property
+    def rows(self) -> Float[Array, "capacity width"]:
+        """Packed rows, of which the first `size` are filled."""
+        return self.ring.data
 
     @property
     def capacity(self) -> int:
         """Rows there is room for."""
-        return len(self.rows)
+        return self.ring.capacity
 
     @property
     def size(self) -> Int[Array, ""]:
-        """Rows in the buffer; the first `size` of `rows` are filled."""
-        return jnp.minimum(self.added, self.capacity)
+        """Rows in the buffer."""
+        return self.ring.size
 
     def add(self, new: Transitions, keep: Bool[Array, " n"] | None = None) -> "Replay":
-        """Add rows (n at most the capacity), or those of them that `keep` marks, in their order."""
-        packed = self.pack(new)
-        require(len(packed) <= self.capacity, f"{len(packed)} rows do not fit into a buffer of {self.capacity}")
-        keep = jnp.ones(len(packed), bool) if keep is None else keep
-        place = (self.added + jnp.cumsum(keep) - 1) % self.capacity
-        rows = self.rows.at[jnp.where(keep, place, self.capacity)].set(packed, mode="drop")
-        return Replay(rows, self.added + jnp.sum(keep, dtype=jnp.int32), self.no, self.nu)
+        """Add rows, or those of them that `keep` marks, in their order."""
+        return Replay(self.ring.insert(self.pack(new), keep), self.no, self.nu)
 
     def sample(self, key: Array, count: int) -> Transitions:
         """`count` rows, drawn uniformly with replacement. From an empty buffer: rows of zeros."""
-        return self.unpack(self.rows[jax.random.randint(key, (count,), 0, jnp.maximum(self.size, 1))])
+        return self.unpack(self.ring.draw(key, count))
 
     def pack(self, rows: Transitions) -> Float[Array, "n width"]:
         """Rows side by side in one array."""

@@ -10,8 +10,9 @@ import numpy as np
 from costogo.experiments.claims import write_rows
 from costogo.experiments.constrained_gps.presets import GPSConfig
 from costogo.experiments.constrained_gps.results import draw_learning, draw_motion, references, summary
-from costogo.experiments.constrained_gps.runs import Run, trained
+from costogo.experiments.constrained_gps.runs import RUNS
 from costogo.experiments.registry import ExperimentConfig
+from costogo.experiments.training_runs import Run
 
 METHODS = ("constrained", "variational")
 SIZES = (5, 10)
@@ -36,7 +37,7 @@ class Comparison:
             for hidden in SIZES:
                 for seed in range(config.seed_count(seeds)):
                     setting = replace(base, method=method, hidden=hidden, seed=seed)
-                    self._add(trained(setting, folder.parent / "runs"))
+                    self._add(RUNS.trained(setting, folder.parent / "runs"))
         self.references = references(base)
         return self
 

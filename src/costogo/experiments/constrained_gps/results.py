@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Array
 
 from costogo.experiments.constrained_gps.presets import GPSConfig, build, setting_of
-from costogo.experiments.constrained_gps.runs import Run
 from costogo.experiments.constrained_gps.tasks import TEST_STEPS, WARM_UP, walker_dynamics, walking_cost
 from costogo.experiments.reporting import mean_and_range
+from costogo.experiments.training_runs import Run
 from costogo.learn.constrained_gps import PolicySearch, Rollouts
 from costogo.learn.constrained_gps.trajectories import first_trajectory
 from costogo.sim import Simbicon

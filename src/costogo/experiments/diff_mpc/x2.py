@@ -3,16 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from costogo.experiments.claims import Claim, judge, write_claims, write_rows
 from costogo.experiments.diff_mpc.series import run_series
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import single_seeds, write_report
 from costogo.learn.diff_mpc import LQRImitation
-from costogo.systems import random_matrices
 from costogo.viz import figure, save
 
 NX, NU = 3, 3
@@ -20,36 +19,44 @@ SETTINGS = {
     "public code": {"control_limit": None, "batch_size": 128, "linear": True},
     "paper": {"control_limit": 1.0, "batch_size": 32, "linear": False},
 }
-EXPERT_SEED = 42
-# Epochs of 100 steps after which claims are judged. The public code stops at 5000 steps, where two seeds still descend.
-MARKS = {"public code": (50, 100), "paper": (50, 100)}
+# The public code's expert and linear cost: what PyTorch's CPU generator draws after manual_seed(42), to four digits.
+# How many starts end in local minima depends on the expert: with one that JAX drew by the same rule, 0 of 8 came near.
+EXPERT_A = ((1.2221, -0.3380, -0.1978), (0.1916, 1.2644, 0.1634), (-0.1532, -0.1501, 1.2705))
+EXPERT_B = ((0.6863, -0.3278, 0.7949), (0.2815, 0.0562, 0.5227), (-0.2384, -0.0499, 0.5263))
+LINEAR = (2.2082, -0.6380, 0.4617, 0.2674, 0.5349, 0.8094)
+# Steps at the public code's fixed rate, and steps after them in which the rate falls to zero: RMSprop's fixed step
+# keeps the loss near 1e-3 however close the model is, and hides whether it would reach zero.
+STEPS, ANNEALING = 5000, 1000
+RATE = optax.linear_schedule(1e-2, 0.0, ANNEALING, transition_begin=STEPS)
+MARKS = (STEPS // 100, (STEPS + ANNEALING) // 100)  # epochs of 100 steps after which claims are judged
 
 
 def learner(control_limit: float | None, batch_size: int, linear: bool) -> LQRImitation:
     """Learner of one setting; the expert is the same in both."""
-    key_model, key_cost = jax.random.split(jax.random.PRNGKey(EXPERT_SEED))
-    p = jax.random.normal(key_cost, (NX + NU,)) if linear else jnp.zeros(NX + NU)
     return LQRImitation(
-        expert=random_matrices(key_model, NX, NU), linear=p, control_limit=control_limit, batch_size=batch_size
-    )
+        expert=(jnp.array(EXPERT_A), jnp.array(EXPERT_B)), linear=jnp.array(LINEAR) if linear else jnp.zeros(NX + NU),
+        control_limit=control_limit, batch_size=batch_size,
+        optimiser=optax.rmsprop(RATE, decay=0.99, eps=1e-8, eps_in_sqrt=False),
+    )  # fmt: skip
 
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Train eight seeds in both settings; write curves, summary, figure and claims."""
     seeds = config.seed_count(8, quick=3)
-    marks = dict.fromkeys(SETTINGS, (2,)) if config.quick else MARKS
+    marks = (2,) if config.quick else MARKS
     curves: list[dict[str, Any]] = []
     for name, setting in SETTINGS.items():
         curves += run_series(
             learner(**setting), folder / "runs" / name.replace(" ", "-"), {"setting": name, **setting},
-            epochs=marks[name][-1], seeds=seeds, evaluate_every=1, label=f"x2 {name}",
+            epochs=marks[-1], seeds=seeds, evaluate_every=1, label=f"x2 {name}",
         )  # fmt: skip
-    summary = [row for row in curves if row["epoch"] in marks[row["setting"]]]
+    summary = [row for row in curves if row["epoch"] in marks]
     write_rows(folder / "curves.csv", curves)
     write_rows(folder / "summary.csv", summary)
     rows = write_claims(folder, claims(summary, seeds))
     plot(curves, folder / "x2.png")
-    write_report(folder, "X2: LQR imitation", rows, [folder / "x2.png"], {"seeds": seeds, "epochs of 100 steps": marks})
+    told = {"seeds": seeds, "epochs of 100 steps": marks, "steps at a fixed rate": STEPS, "then to zero in": ANNEALING}
+    write_report(folder, "X2: LQR imitation", rows, [folder / "x2.png"], told)
 
 
 def claims(summary: list[dict[str, Any]], seeds: int) -> list[Claim]:

@@ -9,9 +9,10 @@ import numpy as np
 
 from costogo.experiments.claims import write_rows
 from costogo.experiments.dmd_mpc.presets import DMDConfig
-from costogo.experiments.dmd_mpc.runs import Run, trained
+from costogo.experiments.dmd_mpc.runs import RUNS
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import mean_and_interval, seed_table
+from costogo.experiments.training_runs import Run
 
 LAST = 0.2  # share of the evaluations that make the final level
 LEVEL = 0.8  # of the way from the start to the common final level
@@ -32,7 +33,7 @@ class Comparison:
         for seed in range(config.seed_count(seeds)):
             for name, change in self.arms.items():
                 setting = replace(base, seed=seed, **change)
-                self.runs[name].append(trained(setting, folder.parent / "runs"))
+                self.runs[name].append(RUNS.trained(setting, folder.parent / "runs"))
         return self
 
     @property

@@ -9,9 +9,9 @@ from costogo.experiments.claims import Claim, judge, write_claims, write_rows
 from costogo.experiments.dmd_mpc.arms import Comparison, write_comparisons
 from costogo.experiments.dmd_mpc.presets import DMDConfig
 from costogo.experiments.dmd_mpc.results import Episode, episode
-from costogo.experiments.dmd_mpc.runs import Run
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
+from costogo.experiments.training_runs import Run
 from costogo.sim.tasks import (
     GymnasiumEnvironment,
     LegEnvironment,

@@ -9,9 +9,10 @@ import numpy as np
 
 from costogo.experiments.claims import write_rows
 from costogo.experiments.mpc_net.presets import MPCNetConfig
-from costogo.experiments.mpc_net.runs import Run, all_runs, tested
+from costogo.experiments.mpc_net.runs import all_runs, tested
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import mean_and_interval
+from costogo.experiments.training_runs import Run
 
 STARTS = 40
 CURVES = (
@@ -44,7 +45,7 @@ class Comparison:
             label = {"system": self.title, "arm": names[number]}
             self.runs[names[number]].append(run)
             self.summary.append(label | {"seed": run.setting.seed, **tested(run, 4 if config.quick else STARTS)})
-            self.curves += [label | row for row in run.curves()]
+            self.curves += [label | row for row in run.curves]
         return self
 
     def of(self, arm: str, column: str) -> np.ndarray:

@@ -12,9 +12,10 @@ from costogo.experiments.claims import Claim, judge, write_claims, write_rows
 from costogo.experiments.mpc_net.arms import STARTS
 from costogo.experiments.mpc_net.presets import MPCNetConfig, walking_task
 from costogo.experiments.mpc_net.results import draw_gating, draw_learning, draw_response, student_rollout
-from costogo.experiments.mpc_net.runs import Run, all_runs, exported, tested
+from costogo.experiments.mpc_net.runs import all_runs, exported, tested
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
+from costogo.experiments.training_runs import Run
 
 GAITS = ("trot", "static_walk")
 
@@ -43,9 +44,11 @@ def displaced(setting: MPCNetConfig) -> jax.Array:
 def draw(run: Run, folder: Path) -> list[Path]:
     """Learning curve, response and gating of one run."""
     setting = run.setting
-    rollout = student_rollout(run.learner, run.policy, displaced(setting), jnp.zeros(()), 2 * run.learner.test_steps)
+    rollout = student_rollout(
+        run.learner, run.state.policy, displaced(setting), jnp.zeros(()), 2 * run.learner.test_steps
+    )
     return [
-        draw_learning(run.curves(), folder / f"learning_{setting.gait}.png"),
+        draw_learning(run.curves, folder / f"learning_{setting.gait}.png"),
         draw_response(rollout, folder / f"response_{setting.gait}.png"),
         draw_gating(setting, rollout, folder / f"gating_{setting.gait}.png"),
     ]

@@ -7,9 +7,10 @@ import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims, write_rows
 from costogo.experiments.mpc_net.presets import MPCNetConfig
-from costogo.experiments.mpc_net.runs import Run, all_runs
+from costogo.experiments.mpc_net.runs import all_runs
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import mean_and_interval, write_report
+from costogo.experiments.training_runs import Run
 
 GAITS = ("trot", "static_walk")
 STABLE = 0.9  # of the starts of the evaluation survive
@@ -34,7 +35,7 @@ def against_minutes(run: Run) -> list[dict[str, Any]]:
     learner = run.learner
     most = learner.rollouts * learner.steps * float(learner.task.controller.problem.dt)
     rows, seconds = [], most
-    for row in run.curves():
+    for row in run.curves:
         seconds += row["rollout_survival"] * learner.rollouts
         if "survived" in row:
             keys = ("seed", "epoch", "alpha", "survived", "survival")

@@ -10,9 +10,9 @@ from costogo.experiments.claims import Claim, judge, write_claims
 from costogo.experiments.mpc_net.arms import Comparison, write_comparisons
 from costogo.experiments.mpc_net.presets import MPCNetConfig, system_of
 from costogo.experiments.mpc_net.results import TEST_KEY, student_rollout
-from costogo.experiments.mpc_net.runs import Run
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
+from costogo.experiments.training_runs import Run
 
 ARMS = {"8 experts": {}, "2 experts": {"experts": 2}, "one network": {"experts": 1}}
 STARTS, SHOWN = 100, 30
@@ -34,7 +34,7 @@ def paths_of(run: Run, starts: int) -> np.ndarray:
     """Positions (starts, steps+1, 2) of the student, and whether it was outside the disc (starts, steps+1)."""
     learner = run.learner
     keys = jax.random.split(jax.random.PRNGKey(TEST_KEY), starts)
-    rolled = [student_rollout(learner, run.policy, *learner.task.start(k), learner.test_steps) for k in keys]
+    rolled = [student_rollout(learner, run.state.policy, *learner.task.start(k), learner.test_steps) for k in keys]
     return np.stack([np.column_stack([r.states[:, :2], r.alive]) for r in rolled])
 
 

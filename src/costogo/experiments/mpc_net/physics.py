@@ -16,7 +16,7 @@ import numpy as np
 from costogo.experiments.claims import Claim, judge, write_claims, write_rows
 from costogo.experiments.mpc_net.arms import Comparison
 from costogo.experiments.mpc_net.presets import MPCNetConfig, task_of, walking_task
-from costogo.experiments.mpc_net.runs import name_of
+from costogo.experiments.mpc_net.runs import RUNS
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
 from costogo.io import load_numpy
@@ -145,7 +145,7 @@ def run(config: ExperimentConfig, folder: Path) -> None:
     for gait in GAITS:
         setting = MPCNetConfig(system="anymal", gait=gait)
         makers: dict[str, Callable] = {"mpc": planner(setting)}
-        exported = folder.parent / "e1" / "policies" / f"{name_of(setting)}.npz"
+        exported = folder.parent / "e1" / "policies" / f"{RUNS.name_of(setting)}.npz"
         if exported.is_file():
             makers["policy"] = student(setting, load_numpy(exported))
         for name, make in makers.items():
@@ -164,7 +164,7 @@ def compare(config: ExperimentConfig, folder: Path, comparisons: Sequence[Compar
     for comparison in comparisons:
         for arm, runs in comparison.runs.items():
             for run in runs:
-                act = eqx.filter_jit(run.policy)
+                act = eqx.filter_jit(run.state.policy)
                 make = student(run.setting, lambda o, act=act: np.asarray(act(o)))
                 for noise in range(noises):
                     label = {"system": comparison.title, "arm": arm, "seed": run.setting.seed, "noise": noise}

@@ -2,15 +2,14 @@
 
 from costogo.learn.mpc_net.learner import MPCNet, MPCNetState
 from costogo.learn.mpc_net.losses import LOSSES
-from costogo.learn.mpc_net.replay import Replay, Sample
 from costogo.learn.mpc_net.rollouts import Rollout, closed_loop, scores
+from costogo.learn.mpc_net.sample import Sample
 from costogo.learn.mpc_net.teacher import Task, collect
 
 __all__ = [
     "LOSSES",
     "MPCNet",
     "MPCNetState",
-    "Replay",
     "Rollout",
     "Sample",
     "Task",

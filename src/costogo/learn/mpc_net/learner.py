@@ -12,10 +12,11 @@ import optax
 from jaxtyping import Array, Int
 
 from costogo.core.errors import known
+from costogo.core.ring import Ring
 from costogo.core.validate import require
 from costogo.learn.mpc_net.losses import LOSSES, quadratic_hamiltonian
-from costogo.learn.mpc_net.replay import Replay, Sample
 from costogo.learn.mpc_net.rollouts import closed_loop, scores
+from costogo.learn.mpc_net.sample import Sample
 from costogo.learn.mpc_net.teacher import Collected, Task, collect
 from costogo.solvers import HamiltonianSample
 
@@ -27,7 +28,7 @@ class MPCNetState(eqx.Module):
     key: Array
     policy: Any
     optimiser: Any
-    replay: Replay
+    replay: Ring
 
 
 class MPCNet(eqx.Module):
@@ -104,7 +105,7 @@ class MPCNet(eqx.Module):
         drawn = not hasattr(self.policy, "propose")
         policy = self.policy(network_key) if drawn else self.policy
         optimiser = self._optimiser().init(eqx.filter(policy, eqx.is_inexact_array))
-        replay = Replay.empty(self.task.sample_shapes(), self.capacity)
+        replay = Ring.empty(self.task.sample_shapes(), self.capacity)
         return MPCNetState(jnp.array(0, jnp.int32), key, policy, optimiser, replay)
 
     def init(self, key: Array) -> MPCNetState:
@@ -210,12 +211,12 @@ def _collect(
 
 
 @eqx.filter_jit
-def _insert(replay: Replay, samples: Sample, keep: Array) -> Replay:
+def _insert(replay: Ring, samples: Sample, keep: Array) -> Ring:
     return replay.insert(samples, keep)
 
 
 @eqx.filter_jit
-def _train(learner: MPCNet, policy: Any, optimiser: Any, replay: Replay, key: Array):
+def _train(learner: MPCNet, policy: Any, optimiser: Any, replay: Ring, key: Array):
     """`updates` steps of Adam; mean loss and gradient norm."""
     rule, loss = learner._optimiser(), LOSSES[learner.loss]
     metric = _control_metric(learner.task, replay)
@@ -236,7 +237,7 @@ def _train(learner: MPCNet, policy: Any, optimiser: Any, replay: Replay, key: Ar
     return eqx.combine(dynamic, static), optimiser, {"loss": jnp.mean(values), "gradient_norm": jnp.mean(norms)}
 
 
-def _control_metric(task: Task, replay: Replay) -> Array:
+def _control_metric(task: Task, replay: Ring) -> Array:
     """`R` of the stage cost per unit of time, for cloning: its Hessian in the control, without barriers."""
     problem = task.controller.problem
     first = jax.tree.map(lambda a: a[0], replay.data)
@@ -262,7 +263,7 @@ def _test(task: Task, policy: Any, keys: Array, steps: int, noise: Array) -> dic
 
 
 @eqx.filter_jit
-def _diagnose(task: Task, policy: Any, replay: Replay) -> dict[str, Array]:
+def _diagnose(task: Task, policy: Any, replay: Ring) -> dict[str, Array]:
     """The sample of a thousand whose Hamiltonian is worst, and the term of it that grew most."""
     batch = replay.draw(jax.random.PRNGKey(0), 1000)
     controls = jax.vmap(policy)(batch.observation)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from costogo.learn.mpc_net.replay import Sample
+from costogo.learn.mpc_net.sample import Sample
 
 
 def quadratic_hamiltonian(sample: Sample, u: Float[Array, " nu"]) -> Float[Array, ""]:

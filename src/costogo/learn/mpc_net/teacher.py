@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from costogo.core.status import Status
-from costogo.learn.mpc_net.replay import Sample
 from costogo.learn.mpc_net.rollouts import closed_loop, scores
+from costogo.learn.mpc_net.sample import Sample
 from costogo.mpc import RecedingHorizon
 from costogo.problem import value_and_jacobians
 from costogo.solvers import Solution, expand_hamiltonian, hamiltonian_sample

@@ -14,7 +14,7 @@ from gymnasium.envs.mujoco import MujocoEnv
 from costogo.core.errors import CostogoError
 from costogo.core.validate import require, require_shape
 
-INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)  # all that a step reads
 # One step done again on another machine may differ by rounding, no more.
 TOLERANCE = 1e-4
 
@@ -73,13 +73,12 @@ class MujocoState:
 
     def __init__(self, env: Any):
         self.env, self.model, self.data = env, env.model, env.data
-        self.before = np.zeros(mujoco.mj_stateSize(env.model, INTEGRATION))
+        self.before = physics_state(env.model, env.data)
         self.action = np.zeros(env.action_space.shape, env.action_space.dtype)
 
     def before_step(self, elapsed: int, action: np.ndarray) -> None:
         """Note the state and the action."""
-        mujoco.mj_getState(self.model, self.data, self.before, INTEGRATION)
-        self.action = action
+        self.before, self.action = physics_state(self.model, self.data), action
 
     def save(self) -> dict[str, np.ndarray]:
         """State before the last step, its action, and the random generator."""
@@ -92,7 +91,7 @@ class MujocoState:
     def load(self, state: Mapping[str, np.ndarray], elapsed: int, observation: np.ndarray) -> None:
         """Do the last step again."""
         if elapsed > 0:
-            mujoco.mj_setState(self.model, self.data, np.array(state["before"]), INTEGRATION)
+            set_physics_state(self.model, self.data, state["before"])
             self.before_step(elapsed - 1, np.array(state["action"]))
             _compare(self.env.step(self.action)[0], observation)
         set_generator_state(self.env.np_random, state["generator"])
@@ -131,6 +130,18 @@ def _compare(shown: Any, saved: np.ndarray) -> None:
         f"the environment does not come back to the saved observation (off by {error:.1e}); load a state of the same "
         "task with the same options, or give the environment save_state() and load_state(state)",
     )
+
+
+def physics_state(model: Any, data: Any) -> np.ndarray:
+    """MuJoCo's integration state: the same one and the same controls give the same step, to the bit."""
+    state = np.zeros(mujoco.mj_stateSize(model, INTEGRATION))
+    mujoco.mj_getState(model, data, state, INTEGRATION)
+    return state
+
+
+def set_physics_state(model: Any, data: Any, saved: np.ndarray) -> None:
+    """Put back what `physics_state` took."""
+    mujoco.mj_setState(model, data, np.array(saved, float), INTEGRATION)
 
 
 def generator_state(generator: np.random.Generator) -> np.ndarray:

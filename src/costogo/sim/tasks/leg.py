@@ -13,7 +13,12 @@ import numpy as np
 
 from costogo.core.errors import known
 from costogo.core.validate import require
-from costogo.sim.tasks.episode_state import generator_state, set_generator_state
+from costogo.sim.tasks.episode_state import (
+    generator_state,
+    physics_state,
+    set_generator_state,
+    set_physics_state,
+)
 from costogo.sim.tasks.leg_model import (
     PATHS,
     PERIOD,
@@ -30,7 +35,6 @@ SUBSTEPS = 4
 ENCODER_STEP = 2.0 * np.pi / (4096 * 6)  # rad at the joint: 4096 counts on the motor, a gear of 6:1
 START_RANGE = 0.1  # rad, of the joints about the start of the path
 REWARDS = {"scaled": (0.05, 0.5), "literal": (1.0, 1.0)}  # m and m/s at which the exponents are one
-INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 
 
 @dataclass(frozen=True)
@@ -161,10 +165,8 @@ class LegEnvironment(gymnasium.Env):
 
     def save_state(self) -> dict[str, np.ndarray]:
         """MuJoCo's state, torques on their way, encoders, clock and random generator."""
-        physics = np.zeros(mujoco.mj_stateSize(self.model, INTEGRATION))
-        mujoco.mj_getState(self.model, self.data, physics, INTEGRATION)
         return {
-            "physics": physics,
+            "physics": physics_state(self.model, self.data),
             "pending": self._pending.copy(),
             "read": self._read.copy(),
             "rate": self._rate.copy(),
@@ -174,7 +176,7 @@ class LegEnvironment(gymnasium.Env):
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Put back what `save_state` took."""
-        mujoco.mj_setState(self.model, self.data, np.array(state["physics"]), INTEGRATION)
+        set_physics_state(self.model, self.data, state["physics"])
         self._pending = np.array(state["pending"])
         self._read, self._rate = np.array(state["read"]), np.array(state["rate"])
         self._steps = int(state["steps"])

@@ -28,14 +28,19 @@ from costogo.sim.stochlite import (
     servo_torques,
     walking_reward,
 )
-from costogo.sim.tasks.episode_state import check_state, generator_state, set_generator_state
+from costogo.sim.tasks.episode_state import (
+    check_state,
+    generator_state,
+    physics_state,
+    set_generator_state,
+    set_physics_state,
+)
 
 DT = 0.01  # s between actions
 TIME_LIMIT = 1000  # steps
 PITCHES = (math.radians(5.0), math.radians(13.0))  # magnitudes of the slope's pitch
 MAX_SLOPE_ROLL = math.radians(13.0)
 COMMAND = (0.25, 0.0, 0.0)  # m/s, m/s, rad/s
-INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 
 
 @dataclass(frozen=True)
@@ -150,10 +155,8 @@ class StochliteEnvironment(gymnasium.Env):
 
     def save_state(self) -> dict[str, np.ndarray]:
         """MuJoCo's state, gait, joint targets on their way, slope, step, the episode's number and the generator."""
-        physics = np.zeros(mujoco.mj_stateSize(self.model, INTEGRATION))
-        mujoco.mj_getState(self.model, self.data, physics, INTEGRATION)
         return {
-            "physics": physics,
+            "physics": physics_state(self.model, self.data),
             "tick": np.array(self._gait.tick, np.int64),
             "feet": self._gait.feet.copy(),
             "pending": self._pending.copy(),
@@ -168,7 +171,7 @@ class StochliteEnvironment(gymnasium.Env):
         check_state(state, self.save_state())
         roll, pitch = (float(angle) for angle in state["slope"])
         self._begin((roll, pitch))
-        mujoco.mj_setState(self.model, self.data, np.array(state["physics"], float), INTEGRATION)
+        set_physics_state(self.model, self.data, state["physics"])
         self._gait = Gait(int(state["tick"]), np.array(state["feet"], float))
         self._pending = np.array(state["pending"], float)
         self._steps, self._number = int(state["steps"]), int(state["number"])
