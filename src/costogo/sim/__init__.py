@@ -14,7 +14,7 @@ from costogo.sim.kinematics import RobotModel, from_mujoco, to_mujoco
 from costogo.sim.models import Terrain, swimmer_model, swimmer_xml, walker_model, walker_xml
 from costogo.sim.mujoco_dynamics import BodyPush, MujocoDynamics
 from costogo.sim.quadruped import Push, QuadrupedSimulation, SimulationOptions
-from costogo.sim.rendering import quadruped_positions, render
+from costogo.sim.rendering import frame_stride, quadruped_positions, render
 from costogo.sim.simbicon import Demonstration, Simbicon
 from costogo.sim.tracking import Record, track
 from costogo.sim.whole_body import Command, Reference, TrackingGains, WholeBodyController
@@ -40,6 +40,7 @@ __all__ = [
     "WholeBodyController",
     "anymal_model",
     "anymal_xml",
+    "frame_stride",
     "from_mujoco",
     "quadruped_positions",
     "render",

@@ -23,6 +23,12 @@ ARROW_WIDTH = 0.025  # m, radius of the shaft
 ARROW_COLOUR = np.array([0.85, 0.08, 0.08, 1.0], np.float32)
 
 
+def frame_stride(dt: float, frames: float) -> tuple[int, float]:
+    """Every how many-th of states `dt` seconds apart to show for about `frames` per second, and how many that are."""
+    every = max(1, round(1.0 / (frames * dt)))
+    return every, 1.0 / (every * dt)
+
+
 def render(
     model: mujoco.MjModel,
     positions: np.ndarray,

@@ -8,7 +8,7 @@ import numpy as np
 
 from costogo.experiments.constrained_gps.presets import GPSConfig, setting_of
 from costogo.experiments.constrained_gps.results import roll_out, up_for
-from costogo.sim import render
+from costogo.sim import frame_stride, render
 
 FRAMES_PER_SECOND = 50
 
@@ -24,7 +24,7 @@ def motion_frames(
     condition, start = jax.tree.map(lambda leaf: leaf[chosen : chosen + 1], (conditions, starts))
     rolled = roll_out(task, policy, condition, start, steps=steps)
     dynamics = task.problem_of(jax.tree.map(lambda leaf: leaf[0], condition)).dynamics
-    every = max(1, round(1.0 / (FRAMES_PER_SECOND * dynamics.dt)))
+    every, fps = frame_stride(dynamics.dt, FRAMES_PER_SECOND)
     kept = int(up_for(rolled)[0]) + 1
     positions = np.asarray(rolled.states[0, :kept:every, : dynamics.model.nq])
-    return render(dynamics.model, positions, width=width, height=height), 1.0 / (every * dynamics.dt)
+    return render(dynamics.model, positions, width=width, height=height), fps

@@ -87,6 +87,8 @@ class DMDConfig:
     """real steps after the random ones"""
     updates: int | None = None
     """updates of the agent per real step"""
+    real_share: float | None = None
+    """share of real transitions in a batch"""
     elites: float = 0.1
     """share of the sampled sequences that count"""
     weighting: str = "plc"
@@ -109,6 +111,8 @@ class DMDConfig:
         for name in ("steps", "updates"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name} is {value}; pass at least 1, or leave it out")
+        share = self.real_share
+        require(share is None or 0.0 <= share <= 1.0, f"real_share is {share}; pass a fraction from 0 to 1")
 
     @property
     def budget(self) -> Budget:
@@ -134,8 +138,9 @@ def build(config: DMDConfig) -> MDeMoRL:
     return MDeMoRL(
         *environments, SAC(no, nu, target_entropy=task.target_entropy), imagination(config),
         model_fit=ModelFit(updates=SCALES[config.scale].model_updates), hidden=task.hidden,
-        epoch_length=budget.epoch, first_steps=budget.first, updates=budget.updates, real_share=task.real_share,
-        model_every=task.model_every, capacity=budget.first + config.epochs * budget.epoch,
+        epoch_length=budget.epoch, first_steps=budget.first, updates=budget.updates, model_every=task.model_every,
+        real_share=task.real_share if config.real_share is None else config.real_share,
+        capacity=budget.first + config.epochs * budget.epoch,
         imagined_capacity=config.imagined_capacity, tests=3 if config.scale == "cpu" else 1,
     )  # fmt: skip
 

@@ -86,14 +86,14 @@ def motion_frames(
     config: DMDConfig, policy: Any, seed: int, steps: int, *, width: int = 480, height: int = 360
 ) -> tuple[Iterator[np.ndarray], float]:
     """Frames of an episode, and how many of them make a second."""
-    from costogo.sim import render
+    from costogo.sim import frame_stride, render
 
     environment, positions = GymnasiumEnvironment(config.task), []
     simulator: Any = environment.env.unwrapped
     episode(environment, policy, seed, steps, lambda: positions.append(np.array(simulator.data.qpos)))
-    every = max(1, round(1.0 / (FRAMES_PER_SECOND * simulator.dt)))
+    every, fps = frame_stride(simulator.dt, FRAMES_PER_SECOND)
     model = simulator.model
     known = [model.camera(i).name for i in range(model.ncam)]
     camera = next((name for name in ("side", "track") if name in known), None)
     frames = render(model, np.array(positions[::every]), width=width, height=height, camera=camera)
-    return frames, 1.0 / (every * simulator.dt)
+    return frames, fps

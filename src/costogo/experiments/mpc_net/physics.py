@@ -27,6 +27,7 @@ from costogo.sim import (
     Reference,
     SimulationOptions,
     anymal_model,
+    frame_stride,
     quadruped_positions,
     render,
     standing_state,
@@ -196,7 +197,7 @@ def judged(record: Record) -> dict[str, float]:
 
 def frames(record: Record) -> Iterator[np.ndarray]:
     """Pictures of a run, `FRAMES_PER_SECOND`."""
-    every = max(1, round(1.0 / FRAMES_PER_SECOND / float(record.times[1] - record.times[0])))
+    every, _ = frame_stride(float(record.times[1] - record.times[0]), FRAMES_PER_SECOND)
     return render(anymal_model(), quadruped_positions(record.states[::every]), width=WIDTH, height=HEIGHT)
 
 
