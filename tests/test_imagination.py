@@ -14,9 +14,10 @@ from costogo.learn.dmd_mpc import (
     constant,
     mopac_solver,
 )
-from costogo.learn.dmd_mpc.imagination import _with_score, imagined_problem
+from costogo.learn.dmd_mpc.imagination import Support, _with_score, imagined_problem
 from costogo.problem import total_cost
 from costogo.problem.rollout import open_loop
+from costogo.rl import Replay, Transitions
 from costogo.solvers import LiteralElites, LowCost, MirrorDescent
 from imagining import KEY, NEVER, Actor, Members, member, source, zeros
 
@@ -178,6 +179,35 @@ def test_mopac_by_hand():
     policy = np.clip(0.3 - 0.4 * made.rows.x[:, 0], -1, 1)
     np.testing.assert_allclose(made.rows.u[:, 0], np.clip(policy + again, -1, 1), atol=1e-6)
     assert np.std(made.rows.new - made.rows.x - 0.8 * made.rows.u) > 1e-3  # with the model's noise
+
+
+# Support
+
+
+def test_the_support_is_where_real_transitions_are():
+    """Ranges of x and x' together, of filled rows only; what is predicted is clipped to them."""
+    row = lambda x, new, reward: Transitions(  # noqa: E731
+        jnp.array([x], jnp.float32), zeros(1), jnp.array([reward]), jnp.array([new], jnp.float32), zeros(1)[0]
+    )
+    real = Replay.empty(2, 1, 5).add(row([1.0, -2.0], [3.0, 2.0], -1.0)).add(row([2.0, 0.5], [2.5, 1.0], 1.0))
+    support = Support.of(real)
+    assert [end.tolist() for end in support] == [[1.0, -2.0], [3.0, 2.0], -1.0, 1.0]
+    reward, new = support.clip(jnp.array([-9.0, 0.5, 9.0]), jnp.array([[2.0, 1.0], [4.0, 0.0], [jnp.nan, -4.0]]))
+    np.testing.assert_array_equal(reward, [-1.0, 0.5, 1.0])
+    np.testing.assert_array_equal(new, [[2.0, 1.0], [3.0, 0.0], [jnp.nan, -2.0]])
+
+
+@pytest.mark.parametrize("imagination", [ImprovedRollouts(constant(4)), BranchedRollouts(constant(4))])
+def test_nothing_is_imagined_outside_the_support(imagination):
+    """Policy and reward pull to the right; the box ends at 2. A plan counts on no more than the best real reward."""
+    box = Support(*jnp.array([[-1.0], [2.0]], jnp.float32), *jnp.array([-1.0, 1.0], jnp.float32))
+    free = source(Actor(bias=0.9), slope=1.0)
+    for given in (free, free._replace(support=box)):
+        rows = imagination.generate(given, zeros(8), 4, KEY).rows
+        assert (rows.new.max() <= 2.0) == (rows.reward.max() <= 1.0) == (given is not free)
+        problem = imagined_problem(given, member(given.networks, 0), 4)
+        states = open_loop(problem, _with_score(zeros(1)[0]), jnp.ones((4, 1), jnp.float32))
+        assert (-problem.terminal_cost(states[-1]) <= 1 + 0.9 + 0.81 + 0.729) == (given is not free)
 
 
 # Branched rollouts

@@ -100,6 +100,8 @@ class DMDConfig:
     """closed_loop or open_loop"""
     imagined_capacity: int = 100_000
     """imagined transitions that are kept, at least; four calls' worth if that is more"""
+    bounded: bool = True
+    """clip what the model predicts to the ranges of real observations and rewards (not in the paper)"""
     explore: bool = False
     """m_demorl and mopac: replay plans with the agent's noise (not in the paper)"""
 
@@ -141,7 +143,8 @@ def build(config: DMDConfig) -> MDeMoRL:
         epoch_length=budget.epoch, first_steps=budget.first, updates=budget.updates, model_every=task.model_every,
         real_share=task.real_share if config.real_share is None else config.real_share,
         capacity=budget.first + config.epochs * budget.epoch,
-        imagined_capacity=config.imagined_capacity, tests=3 if config.scale == "cpu" else 1,
+        imagined_capacity=config.imagined_capacity, bounded=config.bounded,
+        tests=3 if config.scale == "cpu" else 1,
     )  # fmt: skip
 
 

@@ -12,18 +12,57 @@ from costogo.core.validate import require
 from costogo.learn.dmd_mpc.schedules import LinearSchedule
 from costogo.nn import ProbabilisticNetwork
 from costogo.problem import OptimalControlProblem
-from costogo.rl import Agent, Transitions
+from costogo.rl import Agent, Replay, Transitions
 from costogo.solvers import Exponentiated, MirrorDescent
 
 
+class Support(NamedTuple):
+    """The box of observations, and the range of rewards, about which real transitions say something.
+
+    What a model predicts is clipped to it. (Not in the papers: an error that grows over the steps of a trajectory
+    leaves the data, and critics that bootstrap from there feed on themselves.)
+    """
+
+    low: Float[Array, " no"]
+    high: Float[Array, " no"]
+    least: Float[Array, ""]
+    most: Float[Array, ""]
+
+    @staticmethod
+    def of(real: Replay) -> "Support":
+        """The ranges of all real transitions."""
+        rows = real.unpack(real.rows)
+        filled = jnp.arange(real.capacity) < real.size
+
+        def ends(*columns: Array) -> tuple[Array, Array]:
+            values = jnp.stack(columns)
+            there = filled.reshape(1, -1, *[1] * (values.ndim - 2))
+            low, high = (
+                f(jnp.where(there, values, z), axis=(0, 1)) for f, z in ((jnp.min, jnp.inf), (jnp.max, -jnp.inf))
+            )
+            return low, high
+
+        return Support(*ends(rows.x, rows.new), *ends(rows.reward))
+
+    def clip(self, reward: Array, new: Float[Array, "*n no"]) -> tuple[Array, Array]:
+        """Reward and next observation within the ranges; what is NaN stays NaN."""
+        return jnp.clip(reward, self.least, self.most), jnp.clip(new, self.low, self.high)
+
+
 class Source(NamedTuple):
-    """What imagination draws on: the elites of an ensemble, stacked; an agent and its state; and when a trajectory
-    ends, `terminated(x, u, x') -> Bool`."""
+    """What imagination draws on: the elites of an ensemble, stacked; an agent and its state; when a trajectory ends,
+    `terminated(x, u, x') -> Bool`; and where the model is believed (None: everywhere)."""
 
     networks: ProbabilisticNetwork
     agent: Agent
     state: Any
     terminated: Callable
+    support: Support | None = None
+
+    def predict(self, network: ProbabilisticNetwork, x: Array, u: Array, noise: Array | None = None):
+        """Reward and next observation from one member, within the support."""
+        reward, new = network.predict(x, u, noise)
+        return (reward, new) if self.support is None else self.support.clip(reward, new)
 
 
 class Imagined(NamedTuple):
@@ -79,7 +118,7 @@ class BranchedRollouts(eqx.Module):
             grouped = [
                 a.reshape(elites, -1, a.shape[-1]) for a in (xs, us, jax.random.normal(noise, xs.shape, xs.dtype))
             ]
-            rewards, new = jax.vmap(jax.vmap(type(source.networks).predict, (None, 0, 0, 0)))(source.networks, *grouped)
+            rewards, new = jax.vmap(jax.vmap(source.predict, (None, 0, 0, 0)))(source.networks, *grouped)
             return _ended(source, xs, us, rewards.reshape(-1), new.reshape(xs.shape), alive)
 
         _, made = jax.lax.scan(step, (starts, jnp.ones(len(starts), bool)), jax.random.split(key, horizon))
@@ -153,7 +192,7 @@ class ImprovedRollouts(eqx.Module):
             u = u + own if self.residual else u
             u = u + source.agent.act(source.state, x, key) - own if self.explore else u
             u = jnp.clip(u, -1.0, 1.0)
-            reward, new = network.predict(x, u, noise)
+            reward, new = source.predict(network, x, u, noise)
             return _ended(source, x, u, reward, new, alive)
 
         noise = jax.random.normal(key, (len(controls), len(x0)), x0.dtype)
@@ -178,7 +217,7 @@ def imagined_problem(
     def dynamics(z, u, t):
         x, weight, total = z[:-2], z[-2], z[-1]
         u = jnp.clip(agent.act(state, x) + u, -1.0, 1.0) if residual else u
-        reward, new = network.predict(x, u)
+        reward, new = source.predict(network, x, u)
         left = weight * agent.discount * (1.0 - source.terminated(x, u, new))
         # What is not finite costs infinity, unless the trajectory had ended. The state stays: controls are finite.
         finite = jnp.all(jnp.isfinite(new)) & jnp.isfinite(reward)

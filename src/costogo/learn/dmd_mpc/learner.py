@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from costogo.core.validate import require
-from costogo.learn.dmd_mpc.imagination import Imagination, Source
+from costogo.learn.dmd_mpc.imagination import Imagination, Source, Support
 from costogo.learn.dmd_mpc.model_fit import Model, ModelFit
 from costogo.nn import ProbabilisticEnsemble
 from costogo.rl import Agent, Environment, Replay, Transitions, mixed
@@ -48,7 +48,8 @@ class MDeMoRL(eqx.Module):
     `capacity` bounds the real transitions. The ring of imagined ones holds what four calls make at the longest horizon,
     and at least `imagined_capacity`. A model whose error is not finite is not used: the one before stays and `diverged`
     counts it; imagined transitions that are not finite are dropped and counted in `dropped`. `clipped` is the share of
-    imagined controls at a bound.
+    imagined controls at a bound. With `bounded` the model's predictions are clipped to the ranges of real observations
+    and rewards (`Support`; not in the paper).
     """
 
     environment: Environment = eqx.field(static=True)
@@ -67,6 +68,7 @@ class MDeMoRL(eqx.Module):
     model_every: int = eqx.field(static=True, default=250)
     capacity: int = eqx.field(static=True, default=1_000_000)
     imagined_capacity: int = eqx.field(static=True, default=100_000)
+    bounded: bool = eqx.field(static=True, default=True)
     tests: int = eqx.field(static=True, default=1)
 
     host: ClassVar[bool] = True
@@ -218,7 +220,8 @@ def _interact(given: tuple[MDeMoRL, Any, Replay, Transitions, Array, Array, Arra
 def _renew(learner: MDeMoRL, horizon: int, count: int, ensemble, agent, real: Replay, imagined: Replay, draw, make):
     """New imagined transitions in the ring; how many of them were not finite, and their share of clipped controls."""
     starts = real.sample(draw, count).x
-    source = Source(ensemble.best, learner.agent, agent, learner.environment.terminated)
+    support = Support.of(real) if learner.bounded else None
+    source = Source(ensemble.best, learner.agent, agent, learner.environment.terminated, support)
     imagination: Any = learner.imagination
     made = imagination.generate(source, starts, horizon, make)
     at_bound = made.keep[:, None] * (jnp.abs(made.rows.u) >= 1.0)
