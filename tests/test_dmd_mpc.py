@@ -142,6 +142,21 @@ def test_every_method_takes_exactly_an_epoch_of_real_steps(method):
         assert metrics["diverged"] == metrics["dropped"] == 0 and metrics["passes"] > 0
 
 
+def test_acting_by_planning():
+    """A planner is a policy; an agent without a model has none."""
+    it = small()
+    state, _ = it.step(it.init(KEY))
+    u = it.planner(state, 3)(jnp.ones(1))
+    assert u.shape == (1,) and abs(u[0]) <= 1 and u != it.policy(state)(jnp.ones(1))
+    alone = small(None)
+    for call, words in (
+        (lambda: it.planner(state, 0), "horizon is 0"),
+        (lambda: alone.planner(alone.init(KEY)), "without"),
+    ):
+        with pytest.raises(CostogoError, match=words):
+            call()
+
+
 def test_real_rows_are_a_trajectory():
     """Rows follow each other over epochs; time limits are not terminal."""
     it = small(None)

@@ -163,6 +163,8 @@ def test_train_evaluate_render_resume(tmp_path, capsys, monkeypatch):
     assert main([*words, "--resume"]) == 0
     assert main(["evaluate", str(tmp_path / "run"), "--starts", "2"]) == 0
     assert "return" in capsys.readouterr().out
+    assert main(["evaluate", str(tmp_path / "run"), "--plan", "3"]) == 2
+    assert "trained without a model" in capsys.readouterr().err
     video = tmp_path / "reach.gif"
     assert main(["render", "--run-folder", str(tmp_path / "run"), "--steps", "20", "--out", str(video)]) == 0
     assert video.stat().st_size > 1000

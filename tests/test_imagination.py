@@ -10,6 +10,7 @@ from costogo.learn.dmd_mpc import (
     BranchedRollouts,
     ImprovedRollouts,
     LinearSchedule,
+    Planner,
     Source,
     constant,
     mopac_solver,
@@ -208,6 +209,23 @@ def test_nothing_is_imagined_outside_the_support(imagination):
         problem = imagined_problem(given, member(given.networks, 0), 4)
         states = open_loop(problem, _with_score(zeros(1)[0]), jnp.ones((4, 1), jnp.float32))
         assert (-problem.terminal_cost(states[-1]) <= 1 + 0.9 + 0.81 + 0.729) == (given is not free)
+
+
+# Planning
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_a_planner_moves_the_policy_towards_the_reward(residual):
+    """One elite wants u = 0.8, the other 0.4: their plans are averaged, and what is known of the policy is added."""
+    given = source(Actor(bias=0.2), gains=(0.0, 0.0), aims=(0.3, -0.1), bend=1.0)
+    imagination = ImprovedRollouts(constant(2), MirrorDescent(1, step_size=1.0, samples=4000), residual=residual)
+    act = eqx.filter_jit(Planner(imagination, given, KEY, 2))
+    plans = [
+        imagination.plan(given, member(given.networks, number), zeros(1)[0], 2, key)[0, 0] + 0.2 * residual
+        for number, key in enumerate(jax.random.split(KEY, 2))
+    ]
+    assert 0.5 < plans[0] < 0.8 and 0.2 < plans[1] < 0.4
+    np.testing.assert_allclose(act(zeros(1)[0]), [np.mean(plans)], rtol=1e-5)
 
 
 # Branched rollouts

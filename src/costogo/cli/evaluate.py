@@ -19,20 +19,29 @@ class Evaluate:
     """Print the metrics of a run's newest checkpoint.
 
     diff_mpc: losses and parameters, one column per seed. mpc_net: teacher and student from the same unseen starts.
-    constrained_gps: the policy on its training conditions and from unseen starts. dmd_mpc: return over new episodes.
-    Examples: "costogo evaluate runs/diff_mpc-pendulum-mpc.dx", "costogo evaluate runs/mpc_net-ballbot --starts 100".
+    constrained_gps: the policy on its training conditions and from unseen starts. dmd_mpc: return over new episodes;
+    with --plan also when a plan is made in the learned model at every step. Examples: "costogo evaluate
+    runs/diff_mpc-pendulum-mpc.dx", "costogo evaluate runs/mpc_net-ballbot --starts 100".
     """
 
     run_folder: Positional[Path]
     """folder that `costogo train` wrote"""
     starts: int = 40
     """mpc_net, dmd_mpc: number of unseen starts"""
+    plan: int = 0
+    """dmd_mpc: steps to plan ahead at every step; zero does not plan"""
 
     def run(self) -> None:
         """Evaluate and print."""
         require(self.starts >= 1, f"starts is {self.starts}; pass at least 1")
+        require(self.plan >= 0, f"plan is {self.plan}; pass a number of steps, or zero")
         trained = TrainedRun.load(self.run_folder)
-        TABLES[trained.kind](trained, self.starts)
+        learner = trained.kind
+        require(
+            not self.plan or learner == "dmd_mpc",
+            f"plan is for runs of dmd_mpc, this one is of {learner}; leave it out",
+        )
+        TABLES[learner](self, trained)
 
 
 def seed_metrics(trained: TrainedRun) -> dict[str, np.ndarray]:
@@ -40,7 +49,7 @@ def seed_metrics(trained: TrainedRun) -> dict[str, np.ndarray]:
     return {name: np.asarray(v) for name, v in eqx.filter_jit(trained.learner.evaluate)(trained.state).items()}
 
 
-def _say_seeds(trained: TrainedRun, starts: int) -> None:
+def _say_seeds(options: Evaluate, trained: TrainedRun) -> None:
     rows: list[list[Any]] = [["metric", *(f"seed {i}" for i in range(trained.config.seeds))]]
     for name, value in seed_metrics(trained).items():
         for index in np.ndindex(value.shape[1:]):
@@ -49,24 +58,29 @@ def _say_seeds(trained: TrainedRun, starts: int) -> None:
     say_table(rows)
 
 
-def _say_comparison(trained: TrainedRun, starts: int) -> None:
+def _say_comparison(options: Evaluate, trained: TrainedRun) -> None:
     learner, state = trained.learner, trained.state
-    rows = compare(learner, state, starts, learner.test_steps)
+    rows = compare(learner, state, options.starts, learner.test_steps)
     say_rows(rows)
     say(learner.explain(learner.evaluate(state)))
 
 
-def _say_policy(trained: TrainedRun, starts: int) -> None:
+def _say_policy(options: Evaluate, trained: TrainedRun) -> None:
     from costogo.experiments.constrained_gps.results import summary  # needs mujoco
 
     rows = summary(trained.config, trained.state.policy)
     say_rows(rows)
 
 
-def _say_agent(trained: TrainedRun, starts: int) -> None:
+def _say_agent(options: Evaluate, trained: TrainedRun) -> None:
     from costogo.experiments.dmd_mpc.results import summary  # needs mujoco
 
-    say_rows(summary(trained.config, trained.learner.policy(trained.state), starts))
+    learner, state = trained.learner, trained.state
+    policies = {"policy": learner.policy(state)}
+    if options.plan:
+        policies["planning"] = learner.planner(state, options.plan)
+    rows = [summary(trained.config, policy, options.starts) for policy in policies.values()]
+    say_rows([{"who": who, **row} for who, found in zip(policies, rows, strict=True) for row in found])
 
 
 TABLES = {"diff_mpc": _say_seeds, "mpc_net": _say_comparison, "constrained_gps": _say_policy, "dmd_mpc": _say_agent}

@@ -3,6 +3,7 @@
 from costogo.learn.dmd_mpc.imagination import BranchedRollouts, Imagination, ImprovedRollouts, Source, mopac_solver
 from costogo.learn.dmd_mpc.learner import MDeMoRL, MDeMoRLState
 from costogo.learn.dmd_mpc.model_fit import Model, ModelFit
+from costogo.learn.dmd_mpc.planning import Planner
 from costogo.learn.dmd_mpc.schedules import LinearSchedule, constant
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "MDeMoRLState",
     "Model",
     "ModelFit",
+    "Planner",
     "Source",
     "constant",
     "mopac_solver",

@@ -9,9 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from costogo.core.errors import CostogoError
 from costogo.core.validate import require
-from costogo.learn.dmd_mpc.imagination import Imagination, Source, Support
+from costogo.learn.dmd_mpc.imagination import Imagination, ImprovedRollouts, Source, Support
 from costogo.learn.dmd_mpc.model_fit import Model, ModelFit
+from costogo.learn.dmd_mpc.planning import Planner
+from costogo.learn.dmd_mpc.schedules import constant
 from costogo.nn import ProbabilisticEnsemble
 from costogo.rl import Agent, Environment, Replay, Transitions, mixed
 
@@ -166,6 +169,20 @@ class MDeMoRL(eqx.Module):
         """The agent's policy without exploration."""
         return self.agent.policy(state.agent)
 
+    def planner(self, state: MDeMoRLState, horizon: int = 8) -> Planner:
+        """A policy that plans `horizon` steps of the learned model at each step of the environment."""
+        require(horizon >= 1, f"horizon is {horizon}; pass at least 1")
+        if state.model is None:
+            raise CostogoError("this agent was trained without a model to plan in; pass a run of another method")
+        improved = self.imagination if isinstance(self.imagination, ImprovedRollouts) else ImprovedRollouts(constant(1))
+        source = self._source(state.model.ensemble, state.agent, state.real)
+        return Planner(improved, source, jax.random.PRNGKey(0), horizon)
+
+    def _source(self, ensemble: Any, agent: Any, real: Replay) -> Source:
+        """What imagination draws on."""
+        support = Support.of(real) if self.bounded else None
+        return Source(ensemble.best, self.agent, agent, self.environment.terminated, support)
+
     def _ring(self) -> int:
         """Rows of the ring of imagined transitions."""
         if self.imagination is None:
@@ -220,8 +237,7 @@ def _interact(given: tuple[MDeMoRL, Any, Replay, Transitions, Array, Array, Arra
 def _renew(learner: MDeMoRL, horizon: int, count: int, ensemble, agent, real: Replay, imagined: Replay, draw, make):
     """New imagined transitions in the ring; how many of them were not finite, and their share of clipped controls."""
     starts = real.sample(draw, count).x
-    support = Support.of(real) if learner.bounded else None
-    source = Source(ensemble.best, learner.agent, agent, learner.environment.terminated, support)
+    source = learner._source(ensemble, agent, real)
     imagination: Any = learner.imagination
     made = imagination.generate(source, starts, horizon, make)
     at_bound = made.keep[:, None] * (jnp.abs(made.rows.u) >= 1.0)
