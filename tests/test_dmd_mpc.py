@@ -1,6 +1,7 @@
 """M-DeMoRL and its relatives: the loop over real steps, resuming (spec dmd_mpc 7)."""
 
 import csv
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -203,6 +204,7 @@ def test_the_ring_of_imagined_rows():
     """Four calls at the longest horizon, and at least what is asked for."""
     improved = ImprovedRollouts(LinearSchedule(0, 9, 2, 5), start_states=9)  # 8 starts for 2 elites
     assert len(small(improved).blank(KEY).imagined.rows) == 4 * 8 * 5
+    assert len(small(replace(improved, replays=3)).blank(KEY).imagined.rows) == 3 * 4 * 8 * 5
     assert len(small(improved, imagined_capacity=999).blank(KEY).imagined.rows) == 999
     branched = BranchedRollouts(LinearSchedule(0, 9, 1, 3), samples=100)
     assert len(small(branched).blank(KEY).imagined.rows) == 4 * 100

@@ -119,6 +119,13 @@ def test_exploring_replays_add_the_agents_noise(residual):
     assert np.max(np.abs(np.corrcoef(steps.T) - np.eye(3))) < 0.15  # another draw in every step
 
 
+def test_a_plan_is_replayed_with_new_noise():
+    """The controls of a start's replays are the same, where they lead is not."""
+    made = improve(source(Actor()), zeros(4), 3, replays=5)
+    u, new = (leaf.reshape(4, 5, 3) for leaf in (made.rows.u, made.rows.new))
+    assert np.all(u == u[:, :1]) and len(np.unique(new)) == 60
+
+
 def test_each_start_has_one_member_for_samples_and_replay():
     """Members differ in the control they reward and in what it does: a replay shows both of the same one."""
     gains, aims = np.array([0.1, 0.5, 1.0]), np.array([-0.8, 0.0, 0.8])

@@ -47,11 +47,12 @@ class Budget(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """How much is imagined per call: start states, samples per start, schedule of the horizon over the share of a run,
-    model steps of branched rollouts, and updates of a model training."""
+    """How much is imagined per call: start states, samples per start, replays of a plan, schedule of the horizon over the
+    share of a run, model steps of branched rollouts, and updates of a model training."""
 
     starts: int
     samples: int
+    replays: int
     horizon: tuple[int, int]
     branched: int
     model_updates: int
@@ -68,8 +69,8 @@ CPU_BUDGETS = {
 }
 CPU_STEPS = 20_000
 SCALES = {
-    "cpu": Scale(200, 32, (5, 8), 51_200, 300),
-    "paper": Scale(10_000, 100, (5, 15), 100_000, 5000),
+    "cpu": Scale(200, 32, 32, (5, 8), 51_200, 300),
+    "paper": Scale(10_000, 100, 1, (5, 15), 100_000, 5000),
 }
 HORIZON_EPOCHS = 40_000  # real steps until the horizon is at its longest, of the paper's schedule
 
@@ -102,6 +103,8 @@ class DMDConfig:
     """imagined transitions that are kept, at least; four calls' worth if that is more"""
     bounded: bool = True
     """clip what the model predicts to the ranges of real observations and rewards (not in the paper)"""
+    replays: int | None = None
+    """m_demorl and mopac: how often each plan is replayed in the model (once in the paper)"""
     explore: bool = False
     """m_demorl and mopac: replay plans with the agent's noise (not in the paper)"""
 
@@ -110,7 +113,7 @@ class DMDConfig:
         known("method", self.method, METHODS)
         known("scale", self.scale, SCALES)
         known("weighting", self.weighting, WEIGHTINGS)
-        for name in ("steps", "updates"):
+        for name in ("steps", "updates", "replays"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name} is {value}; pass at least 1, or leave it out")
         share = self.real_share
@@ -162,12 +165,13 @@ def imagination(config: DMDConfig) -> Imagination | None:
         return BranchedRollouts(own, samples=scale.branched)
     if config.method == "mbpo_long":
         return BranchedRollouts(schedule, samples=scale.branched)
+    replays = config.replays or scale.replays
     if config.method == "mopac":
         return ImprovedRollouts(
-            schedule, mopac_solver(scale.samples), scale.starts, residual=True, explore=config.explore
+            schedule, mopac_solver(scale.samples), scale.starts, replays, residual=True, explore=config.explore
         )
     solver = MirrorDescent(
         1, utility=WEIGHTINGS[config.weighting](config.elites), step_size=config.step_size, std=config.std,
         samples=scale.samples, mode=config.mode,
     )  # fmt: skip
-    return ImprovedRollouts(schedule, solver, scale.starts, explore=config.explore)
+    return ImprovedRollouts(schedule, solver, scale.starts, replays, explore=config.explore)

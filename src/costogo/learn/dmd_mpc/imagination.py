@@ -1,7 +1,7 @@
 """Transitions from a learned model: branched rollouts of the policy, and rollouts improved by mirror descent."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
@@ -86,6 +86,11 @@ class Imagination(Protocol):
         """Number of start states at a horizon: a multiple of the number of elites."""
         ...
 
+    @property
+    def replays(self) -> int:
+        """Trajectories from each of them."""
+        ...
+
     def generate(self, source: Source, starts: Float[Array, "B no"], horizon: int, key: Array) -> Imagined:
         """Transitions from the start states."""
         ...
@@ -100,6 +105,7 @@ class BranchedRollouts(eqx.Module):
 
     schedule: LinearSchedule
     samples: int = eqx.field(static=True, default=51_200)
+    replays: ClassVar[int] = 1
 
     def starts(self, elites: int, horizon: int) -> int:
         """`samples / horizon`, to a multiple of the number of elites."""
@@ -142,17 +148,20 @@ class ImprovedRollouts(eqx.Module):
 
     A plan is a mean: its controls have less noise than the agent's, and where most rows are imagined the critics learn
     little about the controls that the agent draws. With `explore` what the agent's noise would add to its control in
-    the same state is added when a plan is replayed. (Not in the paper.)
+    the same state is added when a plan is replayed. With few start states a call makes few rows, and batches are drawn
+    from the same ones or from those of older models: each plan is replayed `replays` times. (Neither is in the paper.)
     """
 
     schedule: LinearSchedule
     solver: MirrorDescent = eqx.field(default_factory=lambda: MirrorDescent(1, samples=32))
     start_states: int = eqx.field(static=True, default=200)
+    replays: int = eqx.field(static=True, default=1)
     residual: bool = eqx.field(static=True, default=False)
     explore: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
-        require(self.start_states >= 1, f"start_states is {self.start_states}; pass at least 1")
+        for name in ("start_states", "replays"):
+            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; pass at least 1")
 
     def starts(self, elites: int, horizon: int) -> int:
         """`start_states`, to a multiple of the number of elites."""
@@ -167,10 +176,11 @@ class ImprovedRollouts(eqx.Module):
         def one(network, x0, key):
             plan, replay = jax.random.split(key)
             controls = self.plan(source, network, x0, horizon, plan)
-            return self._replayed(source, network, x0, controls, replay)
+            keys = jax.random.split(replay, self.replays)
+            return jax.vmap(lambda key: self._replayed(source, network, x0, controls, key))(keys)
 
         made = jax.vmap(jax.vmap(one, in_axes=(None, 0, 0)))(source.networks, grouped, keys)
-        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[3:]), made)
+        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[4:]), made)
 
     def plan(
         self, source: Source, network: ProbabilisticNetwork, x0: Float[Array, " no"], horizon: int, key: Array

@@ -187,9 +187,9 @@ class MDeMoRL(eqx.Module):
         """Rows of the ring of imagined transitions."""
         if self.imagination is None:
             return 1
-        longest = self.imagination.schedule.largest
-        horizons = range(1, longest + 1)
-        return max(self.imagined_capacity, *(4 * h * self.imagination.starts(self.elites, h) for h in horizons))
+        made = self.imagination
+        rows = [h * made.starts(self.elites, h) * made.replays for h in range(1, made.schedule.largest + 1)]
+        return max(self.imagined_capacity, 4 * max(rows))
 
     def _real_step(self, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, Transitions, bool]:
         """One step: the observation to go on from, the transition, and whether the episode is over."""
