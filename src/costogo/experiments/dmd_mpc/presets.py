@@ -47,8 +47,8 @@ class Budget(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """How much is imagined per call: start states, samples per start, replays of a plan, schedule of the horizon over the
-    share of a run, model steps of branched rollouts, and updates of a model training."""
+    """How much is imagined per call: start states, samples per start, replays of a plan, schedule of the horizon over
+    the share of a run, model steps of branched rollouts, and updates of a model training."""
 
     starts: int
     samples: int
