@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ class Comparison:
 
         fig, axes = figure(1, 1, size=(5.4, 3.4))
         ax = axes[0, 0]
-        for colour, (arm, runs) in zip(COLOURS, self.runs.items(), strict=False):
+        for colour, (arm, runs) in zip(cycle(COLOURS), self.runs.items(), strict=False):
             mean_and_interval(ax, [row for run in runs for row in run.curves], "real_steps", "return", colour, arm)
         ax.axhline(self.level, color="0.4", linewidth=0.9, linestyle="--")
         low, high = (f([v for arm in self.arms for v in self.returns(arm)[1].ravel()]) for f in (min, max))

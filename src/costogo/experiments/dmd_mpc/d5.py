@@ -1,4 +1,5 @@
-"""D5: weightings, step sizes and modes of the mirror step (spec dmd_mpc section 10; ours, the paper claims nothing)."""
+"""D5: weightings, step sizes and modes of the mirror step, and what we added to the paper (spec dmd_mpc section 10;
+the paper claims nothing)."""
 
 from pathlib import Path
 
@@ -17,6 +18,9 @@ ARMS = {
     "step 0.5": {"step_size": 0.5},
     "step 1.0": {"step_size": 1.0},
     "open loop": {"mode": "open_loop"},
+    "one replay": {"replays": 1},
+    "no clip": {"bounded": False},
+    "one replay, no clip": {"bounded": False, "replays": 1},
 }
 
 
