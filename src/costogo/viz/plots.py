@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from costogo.core.errors import CostogoError
 
-# Okabe and Ito (2008): distinguishable with every common kind of colour blindness.
+# Okabe and Ito (2008), distinguishable with every common kind of colour blindness, and two more.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442", "#882255", "#999999")
 INK, GREY = "#222222", "#8a8a8a"
 STYLE: dict[str, Any] = {

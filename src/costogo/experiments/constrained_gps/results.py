@@ -1,6 +1,7 @@
 """What trained policies do: rollouts, summaries, learning curves, traces of the root link."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def draw_learning(runs: Sequence[Run], path: Path, lines: dict[str, float] | Non
     fig, axes = figure(1, 1, size=(5.2, 3.4))
     ax = axes[0, 0]
     labels = list(dict.fromkeys((r.setting.method, r.setting.hidden) for r in runs))
-    for colour, (method, hidden) in zip(COLOURS, labels, strict=False):
+    for colour, (method, hidden) in zip(cycle(COLOURS), labels, strict=False):
         rows = [row for r in runs if (r.setting.method, r.setting.hidden) == (method, hidden) for row in r.curves]
         mean_and_range(ax, rows, "epoch", "cost", colour, f"{method}, {hidden} units")
         before = len(ax.lines)

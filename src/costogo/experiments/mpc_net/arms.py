@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class Comparison:
         shown = [(column, title) for column, title in CURVES if any(row.get(column) for row in self.curves)]
         fig, axes = figure(1, len(shown), size=(3.4, 2.8))
         for ax, (column, title) in zip(axes.flat, shown, strict=True):
-            for colour, arm in zip(COLOURS, self.arms, strict=False):
+            for colour, arm in zip(cycle(COLOURS), self.arms, strict=False):
                 rows = [row for row in self.curves if row["arm"] == arm]
                 mean_and_interval(ax, rows, "epoch", column, colour, arm)
             ax.set(xlabel="round", title=title, yscale="log" if column in ("cost", "violation") else "linear")
