@@ -7,11 +7,11 @@ import pytest
 
 from costogo import CostogoError
 from costogo.cli.train_constrained_gps import TrainConstrainedGPS
-from costogo.experiments.constrained_gps import g1, g2
+from costogo.experiments.constrained_gps import disturbed, g1, g2, generalising
 from costogo.experiments.constrained_gps.arms import Comparison
 from costogo.experiments.constrained_gps.presets import GPSConfig, build, setting_of
 from costogo.experiments.constrained_gps.results import motions, summary, up_for
-from costogo.experiments.constrained_gps.runs import name_of, trained
+from costogo.experiments.constrained_gps.runs import RUNS
 from costogo.learn.constrained_gps import Rollouts
 from costogo.nn import GaussianPolicy
 
@@ -24,8 +24,8 @@ class Curve:
         self.curves = [{"epoch": i + 1, "divergence": d} for i, d in enumerate(divergence)]
 
 
-def comparison(system, rows):
-    found = Comparison(system, {})
+def comparison(system, rows, variants=({"hidden": 5}, {"hidden": 10}), methods=("constrained", "variational")):
+    found = Comparison(GPSConfig(system=system), variants, dict.fromkeys(methods, 3))
     found.references = {"trajectory optimisation": 10.0}
     found.summary = rows
     found.runs = [Curve(GPSConfig(), np.geomspace(1.0, 0.01, 100))]
@@ -61,9 +61,29 @@ def test_claims_of_the_walker():
     assert verdicts == ["reproduced", "not reproduced", "not reproduced", "not reproduced"]
 
 
+def test_claims_of_unseen_conditions():
+    """Ours stands on 3 of 4 on average with three grounds, the best baseline on 2; with one ground it need not."""
+    fell = {
+        ("constrained", 3, "unseen"): (0, 1, 2),
+        ("dagger", 3, "unseen"): (2, 2, 2),
+        ("constrained", 1, "training"): (0, 0, 0),
+    }
+    rows = [
+        {"method": m, "conditions": n, "seed": s, "starts": g, "failed": fell.get((m, n, g), (3, 4, 3))[s], "number": 4}
+        for m in ("constrained", "dagger") for n in (1, 3) for g in ("training", "unseen") for s in range(3)
+    ]  # fmt: skip
+    found = comparison("terrain", rows, ({"conditions": 1}, {"conditions": 3}), ("constrained", "dagger"))
+    assert [claim.verdict for claim in generalising.claims(found)] == ["reproduced"] * 5
+    assert "75% against dagger 50%" in generalising.claims(found)[-1].ours
+    for row in rows:
+        row["failed"] = 1 if row["method"] == "dagger" and row["starts"] == "unseen" else row["failed"]
+    verdicts = [claim.verdict for claim in generalising.claims(found)]
+    assert verdicts == ["reproduced", "reproduced", "not reproduced", "not reproduced", "not reproduced"]
+
+
 def test_names():
-    assert name_of(GPSConfig()) == "swimmer-constrained-10units-seed0"
-    name = name_of(GPSConfig(system="walker", method="variational", hidden=5, samples=10, seed=2))
+    assert RUNS.name_of(GPSConfig()) == "swimmer-constrained-10units-seed0"
+    name = RUNS.name_of(GPSConfig(system="walker", method="variational", hidden=5, samples=10, seed=2))
     assert name == "walker-variational-5units-samples=10-seed2"
 
 
@@ -73,6 +93,7 @@ def test_names():
         ({"system": "walkr"}, "walker"),
         ({"method": "constraned"}, "constrained"),
         ({"hidden": 0}, "hidden is 0"),
+        ({"conditions": 2}, "conditions is 2, but swimmer"),
         ({"rate": -1.0}, "rate is -1.0"),
         ({"rate": 0.1, "method": "variational"}, "has no multipliers"),
     ],
@@ -88,12 +109,14 @@ def test_mistakes(wrong, answer):
         ({"iterations": 0}, "iterations is 0; pass at least 1"),
         ({"fit_iterations": 0}, "fit_iterations is 0; pass at least 1"),
         ({"samples": 3}, "samples is 3; pass an even number"),
+        ({"system": "terrain", "conditions": 4}, "conditions is 4; pass the number of grounds, 1 to 3"),
+        ({"system": "push", "conditions": 0}, "conditions is 0; pass the number of pushes, 1 to 4"),
     ],
 )
 def test_mistakes_that_the_learner_finds(wrong, answer, tmp_path):
     """Before anything is written, by the experiments and by the command."""
     with pytest.raises(CostogoError, match=answer):
-        trained(GPSConfig(**wrong), tmp_path)
+        RUNS.trained(GPSConfig(**wrong), tmp_path)
     with pytest.raises(CostogoError, match=answer):
         TrainConstrainedGPS(**wrong, out=tmp_path / "run").run()
     assert not list(tmp_path.iterdir())
@@ -119,6 +142,38 @@ def test_the_walker_task():
     assert tracked(states[1, 7], controls[1, 7], jnp.array(0.07)) == 0.0
     assert tracked(states[1, 7] + 5.0 * jnp.eye(18)[0], controls[1, 7], jnp.array(0.07)) == 0.0
     assert float(jnp.abs(task.unseen[1] - task.starts).max()) > 0.01
+
+
+def test_the_walker_on_uneven_ground():
+    """Demonstrations stand on every ground for all of a trajectory; the policy sees neither place nor height."""
+    task = setting_of(GPSConfig(system="terrain", conditions=2)).task
+    assert task.starts.shape == (2, 18) and task.unseen[1].shape == (4, 18)
+    assert task.observe(task.starts[0]).shape == (16,)
+    first_slopes = np.concatenate([task.starts[:, 0], task.unseen[1][:, 0]]) + disturbed.BEFORE
+    lanes = disturbed.ground().starts[jnp.array([0, 1, 3, 4, 5, 6])]
+    np.testing.assert_allclose(first_slopes, lanes + 2.0, atol=1e-6)
+    for states in (task.conditions[0], task.unseen[0][0]):
+        assert bool(jnp.all(jax.vmap(jax.vmap(task.valid))(states)))
+        assert float(jnp.ptp(disturbed.ground().height(states[..., 0]), axis=1).min()) > 0.02  # m: it is not level
+    cost, height = task.problem_of(None).stage_cost, disturbed.ground().height(task.conditions[0][0, -1, 0])
+    x, u = task.conditions[0][0, -1], jnp.zeros(6)
+    np.testing.assert_allclose(cost(x, u, 0.0), disturbed.walking_cost(x.at[1].add(-height), u, 0.0))
+
+
+def test_the_walker_is_pushed():
+    """Each condition has its own push, for the first 0.1 s; its impulse changes the momentum."""
+    task = setting_of(GPSConfig(system="push", conditions=2)).task
+    assert task.conditions[2].tolist() == [250.0, 400.0] and task.unseen[0][2].tolist() == [
+        300.0,
+        -250.0,
+        500.0,
+        -400.0,
+    ]
+    still, pushed = (disturbed.under(jnp.array(force)) for force in (0.0, 250.0))
+    x, u = task.starts[0], jnp.zeros(6)
+    faster = pushed.step(x, u, jnp.array(0.05)) - still.step(x, u, jnp.array(0.05))
+    assert 0.05 < faster[9] < 250.0 * 0.01 / 3.665  # the torso alone would gain the last
+    assert np.array_equal(pushed.step(x, u, jnp.array(0.1)), still.step(x, u, jnp.array(0.1)))
 
 
 def test_the_swimmer_at_rest_costs_one_a_knot():

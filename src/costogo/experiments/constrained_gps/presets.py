@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from costogo.core.errors import known
@@ -20,7 +21,7 @@ from costogo.solvers import GaussianDDP
 if TYPE_CHECKING:
     from costogo.experiments.constrained_gps.tasks import Setting
 
-SYSTEMS = ("swimmer", "walker")
+SYSTEMS = {"swimmer": "tasks", "walker": "tasks", "terrain": "disturbed", "push": "disturbed"}  # and their module
 METHODS: dict[str, Callable[..., Any]] = {
     "constrained": ConstrainedGPS,
     "variational": VariationalGPS,
@@ -36,7 +37,7 @@ class GPSConfig:
     """One training run. Numbers that the learner checks are checked by `build`."""
 
     system: str = "swimmer"
-    """swimmer or walker"""
+    """swimmer, walker, terrain (the walker on uneven ground) or push (the walker pushed)"""
     method: str = "constrained"
     """constrained, variational, importance, adapted, regression or dagger"""
     hidden: int = 10
@@ -49,6 +50,8 @@ class GPSConfig:
     """samples of every knot that the policy is fitted to, an even number"""
     fit_iterations: int = 150
     """iterations of L-BFGS in each fit of the policy"""
+    conditions: int | None = None
+    """terrain, push: number of grounds or pushes to train on; by default 3 and 4"""
     seed: int = 0
 
     def __post_init__(self):
@@ -60,13 +63,18 @@ class GPSConfig:
             self.rate is None or self.method == "constrained",
             f"rate is {self.rate}, but the {self.method} method has no multipliers; leave it out",
         )
+        require(
+            self.conditions is None or SYSTEMS[self.system] == "disturbed",
+            f"conditions is {self.conditions}, but {self.system} has conditions of its own; leave it out",
+        )
 
 
 def setting_of(config: GPSConfig) -> "Setting":
     """Task and limits of a configuration."""
-    from costogo.experiments.constrained_gps import tasks  # needs mujoco, which a configuration does not
-
-    return getattr(tasks, config.system)(config.hidden)
+    # Tasks need mujoco, which a configuration does not.
+    module = import_module(f"costogo.experiments.constrained_gps.{SYSTEMS[config.system]}")
+    given = () if config.conditions is None else (config.conditions,)
+    return getattr(module, config.system)(config.hidden, *given)
 
 
 def build(config: GPSConfig) -> Judged:

@@ -19,7 +19,8 @@ from costogo.learn.constrained_gps import PolicySearch, Rollouts
 from costogo.learn.constrained_gps.trajectories import first_trajectory
 from costogo.sim import Simbicon
 
-ACROSS = {"swimmer": "y [m]", "walker": "height [m]"}  # second coordinate of the root link; the first is x
+ACROSS = {"swimmer": "y [m]"}  # second coordinate of the root link, by default the height; the first is x
+CONDITIONS = {"terrain": "grounds", "push": "pushes"}
 
 roll_out = eqx.filter_jit(PolicySearch.roll_out)  # one function, so that all that show a policy share its program
 
@@ -54,7 +55,8 @@ def summary(config: GPSConfig, policy: Any) -> list[dict[str, Any]]:
 
 
 def references(config: GPSConfig) -> dict[str, float]:
-    """Costs to compare with: of the swimmer its own unconstrained optimum, of the walker the demonstration."""
+    """Costs to compare with: of the swimmer its own unconstrained optimum, of the walker the demonstration (on level
+    ground and without a push)."""
     task = setting_of(config).task
     if config.system == "swimmer":
         learner = build(config).learner
@@ -67,6 +69,13 @@ def references(config: GPSConfig) -> dict[str, float]:
     return {"demonstration": float(jnp.sum(jax.vmap(walking_cost)(shown.states[:-1], shown.controls, ts)))}
 
 
+def name_of(setting: GPSConfig) -> str:
+    """Method and size of an arm, in words."""
+    if setting.conditions is None:
+        return f"{setting.method}, {setting.hidden} units"
+    return f"{setting.method}, {setting.conditions} {CONDITIONS[setting.system]}"
+
+
 def draw_learning(runs: Sequence[Run], path: Path, lines: dict[str, float] | None = None) -> Path:
     """Cost of the policy against iterations, on training conditions solid and on unseen ones dotted; mean and range
     over seeds; costs to compare with as thin lines."""
@@ -74,10 +83,9 @@ def draw_learning(runs: Sequence[Run], path: Path, lines: dict[str, float] | Non
 
     fig, axes = figure(1, 1, size=(5.2, 3.4))
     ax = axes[0, 0]
-    labels = list(dict.fromkeys((r.setting.method, r.setting.hidden) for r in runs))
-    for colour, (method, hidden) in zip(cycle(COLOURS), labels, strict=False):
-        rows = [row for r in runs if (r.setting.method, r.setting.hidden) == (method, hidden) for row in r.curves]
-        mean_and_range(ax, rows, "epoch", "cost", colour, f"{method}, {hidden} units")
+    for colour, name in zip(cycle(COLOURS), dict.fromkeys(name_of(run.setting) for run in runs), strict=False):
+        rows = [row for run in runs if name_of(run.setting) == name for row in run.curves]
+        mean_and_range(ax, rows, "epoch", "cost", colour, name)
         before = len(ax.lines)
         mean_and_range(ax, rows, "epoch", "unseen_cost", colour, "")
         for line in ax.lines[before:]:
@@ -104,6 +112,6 @@ def draw_motion(run: Run, path: Path) -> Path:
             ax.plot(track[:kept, 0], track[:kept, 1], color=COLOURS[i % len(COLOURS)], linewidth=1.1)
             if kept < len(track):
                 ax.plot(track[kept - 1, 0], track[kept - 1, 1], "x", color=COLOURS[i % len(COLOURS)])
-        ax.set(title=f"root link, {group} starts (cross: failed)", ylabel=ACROSS[run.setting.system])
+        ax.set(title=f"root link, {group} starts (cross: failed)", ylabel=ACROSS.get(run.setting.system, "height [m]"))
     axes[-1, 0].set(xlabel="x [m]")
     return save(fig, path)

@@ -12,5 +12,5 @@ RUNS = Recipe(
     options=lambda setting, learner: {
         "epochs": setting.iterations, "evaluate_every": setting.iterations, "checkpoint_every": 5, "metric": "cost",
     },
-    shown=("method", "hidden", "seed"),
+    shown=("method", "hidden", "conditions", "seed"),
 )  # fmt: skip

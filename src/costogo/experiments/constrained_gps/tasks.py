@@ -1,7 +1,8 @@
 """Swimmer and walker as tasks for policy search (spec constrained_gps section 8)."""
 
+from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -117,11 +118,19 @@ def walker(hidden: int) -> Setting:
     phases = [round(STRIDE * share) for share in (0.0, 0.25, 0.5, 0.75)]
     parts = [from_phase(shown, phase) for phase in phases]
     conditions = tuple(jnp.stack(column) for column in zip(*parts, strict=True))
+    return walking_setting(
+        lambda _: problem, conditions, unseen_walks(shown), observe=lambda x: x[1:],
+        policy=lambda key: walking_policy(key, hidden), first_cost=lambda c: track(c, dynamics.dt), valid=upright,
+    )  # fmt: skip
+
+
+def walking_setting(
+    problem_of: Callable[[Any], OptimalControlProblem], conditions: Any, unseen: tuple[Any, Array], **given: Any
+) -> Setting:
+    """What all tasks of the walker share. Conditions begin with the states and controls of a demonstration."""
     task = PolicySearch(
-        lambda _: problem, conditions, conditions[0][:, 0], 0.02**2 * jnp.eye(18), _process_noise(9),
-        lambda key: walking_policy(key, hidden), lambda x: x[1:], guess=lambda c: c[1],
-        first_cost=lambda c: track(c, dynamics.dt), valid=upright, unseen=unseen_walks(shown),
-        worst=4.0 * TEST_STEPS, test_steps=TEST_STEPS,
+        problem_of, conditions, conditions[0][:, 0], 0.02**2 * jnp.eye(18), _process_noise(9), unseen=unseen,
+        guess=lambda c: c[1], worst=4.0 * TEST_STEPS, test_steps=TEST_STEPS, **given,
     )  # fmt: skip
     return Setting(task, 25.0, _spread(0.1, 1.0, 9), tail=40, first_iterations=20, rate=0.2)
 
@@ -134,10 +143,10 @@ def unseen_walks(shown: Demonstration) -> tuple[tuple[Array, Array], Array]:
     return conditions, starts + 0.02 * jax.random.normal(jax.random.PRNGKey(UNSEEN_KEY), starts.shape)
 
 
-def walking_policy(key: Array, hidden: int) -> GaussianPolicy:
-    """A policy that sees the walker but for x: 17 numbers, in units of their spread in the demonstration."""
-    seen = demonstration().states[:, 1:]
+def walking_policy(key: Array, hidden: int, first: int = 1) -> GaussianPolicy:
+    """A policy that sees the walker from state `first` on: all but x, in units of their spread in the demonstration."""
+    seen = demonstration().states[:, first:]
     return GaussianPolicy(
-        17, 6, key=key, hidden=hidden, dtype=jnp.float64, input_mean=seen.mean(axis=0),
+        seen.shape[1], 6, key=key, hidden=hidden, dtype=jnp.float64, input_mean=seen.mean(axis=0),
         input_std=np.maximum(seen.std(axis=0), 0.05), output_scale=20.0,
     )  # fmt: skip

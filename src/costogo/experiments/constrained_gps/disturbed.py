@@ -1,0 +1,139 @@
+"""The walker on uneven ground and under pushes, as tasks for policy search (spec constrained_gps 8.3 and 8.4)."""
+
+from functools import cache
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from costogo.core.validate import require
+from costogo.experiments.constrained_gps.tasks import (
+    STEPS,
+    STRIDE,
+    WARM_UP,
+    Setting,
+    demonstration,
+    from_phase,
+    track,
+    upright,
+    walking_cost,
+    walking_policy,
+    walking_setting,
+)
+from costogo.problem import OptimalControlProblem
+from costogo.sim import BodyPush, MujocoDynamics, Simbicon, Terrain, walker_model
+from costogo.sim.simbicon import START
+
+GROUNDS, UNSEEN_GROUNDS = (0, 1, 2), (100, 101, 102, 103)  # seeds
+BEFORE = 1.0  # m of level ground ahead of the start
+# Force (N) on the torso for the first 0.1 s, and the phase of the stride at which it comes.
+PUSHES = ((250.0, 0.0), (400.0, 0.25), (-300.0, 0.5), (-500.0, 0.75))
+UNSEEN_PUSHES = ((300.0, 0.12), (-250.0, 0.37), (500.0, 0.62), (-400.0, 0.87))
+PUSHED, PUSH_TIME = "torso", 0.1  # body, s
+
+
+@cache
+def ground() -> Terrain:
+    """All grounds, one behind the other: first those for training."""
+    return Terrain.random([*GROUNDS, *UNSEEN_GROUNDS])
+
+
+@cache
+def uneven_dynamics() -> MujocoDynamics:
+    """The walker on them."""
+    return MujocoDynamics(walker_model(terrain=ground()), substeps=5, difference_step=1e-3)
+
+
+def above_ground(x: Float[Array, " nx"]) -> Float[Array, " nx"]:
+    """The state with the height counted from the ground below the torso."""
+    return x.at[1].add(-ground().height(x[0]))
+
+
+def uneven_cost(x: Array, u: Array, t: Array) -> Array:
+    """The walking cost, with the height above the ground (spec 8.3)."""
+    return walking_cost(above_ground(x), u, t)
+
+
+def upright_on_ground(x: Array) -> Bool[Array, ""]:
+    """Not fallen, as on level ground."""
+    return upright(above_ground(x))
+
+
+@cache
+def walks_on_ground() -> tuple[Float[Array, "grounds N+1 nx"], Float[Array, "grounds N nu"]]:
+    """SIMBICON on every ground, from 1 m before its first slope on."""
+    come = demonstration().states[0, 0]  # how far the walk has come after the steps that are not shown
+    states, controls = [], []
+    for lane in range(len(ground().starts)):
+        start = np.concatenate([START, [Simbicon().speed], np.zeros(8)])
+        start[0] = ground().lane(lane) + 2.0 - BEFORE - come
+        shown = Simbicon().demonstrate(uneven_dynamics(), STEPS, start=start, warm_up=WARM_UP)
+        states.append(shown.states)
+        controls.append(shown.controls)
+    return jnp.asarray(np.array(states)), jnp.asarray(np.array(controls))
+
+
+@cache
+def terrain(hidden: int, conditions: int = len(GROUNDS)) -> Setting:
+    """Walking over slopes within +-10 degrees that the policy does not see, learned on the first `conditions` of three
+    grounds, judged over 4 s on those and on four others (spec 8.3).
+
+    Deviations: it starts 1 m before the first slope, so that 3 m of the 4 m of a trajectory are uneven; it does not
+    see the torso's height, which on slopes says where it is; the first trajectories track SIMBICON on the same ground.
+    """
+    require(
+        1 <= conditions <= len(GROUNDS), f"conditions is {conditions}; pass the number of grounds, 1 to {len(GROUNDS)}"
+    )
+    dynamics = uneven_dynamics()
+    problem = OptimalControlProblem(dynamics, uneven_cost, horizon=STEPS, nu=6, dt=dynamics.dt)
+    walks = walks_on_ground()
+    trained, unseen = (jax.tree.map(lambda a, part=part: a[part], walks) for part in (
+        slice(conditions), slice(len(GROUNDS), None),
+    ))  # fmt: skip
+    return walking_setting(
+        lambda _: problem, trained, (unseen, unseen[0][:, 0]), observe=lambda x: x[2:],
+        policy=lambda key: walking_policy(key, hidden, first=2), first_cost=lambda c: track(c, dynamics.dt),
+        valid=upright_on_ground,
+    )  # fmt: skip
+
+
+@cache
+def pushed_dynamics() -> MujocoDynamics:
+    """The walker, with a push of no force at the start."""
+    push = BodyPush(PUSHED, 0.0, np.zeros(3), PUSH_TIME)
+    return MujocoDynamics(walker_model(), substeps=5, difference_step=1e-3, pushes=[push])
+
+
+def under(force: Float[Array, ""]) -> MujocoDynamics:
+    """The walker under a horizontal push of that force (N)."""
+    return eqx.tree_at(lambda d: d.pushes[0].force, pushed_dynamics(), jnp.zeros(3).at[0].set(force))
+
+
+@cache
+def push(hidden: int, conditions: int = len(PUSHES)) -> Setting:
+    """Walking on after a push of 250 to 500 N and 0.1 s on the torso, learned with the first `conditions` of four
+    pushes, judged over 4 s on those and on four others (spec 8.4). First trajectories track the walk without a push.
+    """
+    require(
+        1 <= conditions <= len(PUSHES), f"conditions is {conditions}; pass the number of pushes, 1 to {len(PUSHES)}"
+    )
+
+    def problem_of(condition):
+        dynamics = under(condition[2])
+        return OptimalControlProblem(dynamics, walking_cost, horizon=STEPS, nu=6, dt=dynamics.dt)
+
+    trained, unseen = _pushes(PUSHES[:conditions]), _pushes(UNSEEN_PUSHES)
+    return walking_setting(
+        problem_of, trained, (unseen, unseen[0][:, 0]), observe=lambda x: x[1:],
+        policy=lambda key: walking_policy(key, hidden), first_cost=lambda c: track(c[:2], pushed_dynamics().dt),
+        valid=upright,
+    )  # fmt: skip
+
+
+def _pushes(pushes: tuple[tuple[float, float], ...]) -> tuple[Array, Array, Array]:
+    """The demonstration from the phase of each push on, and the forces."""
+    parts = [from_phase(demonstration(), round(STRIDE * phase)) for _, phase in pushes]
+    states, controls = (jnp.stack(column) for column in zip(*parts, strict=True))
+    return states, controls, jnp.array([force for force, _ in pushes])

@@ -1,0 +1,74 @@
+"""Policies for several conditions, tried on unseen ones: what G3 and G4 have in common (check 15)."""
+
+from pathlib import Path
+
+import numpy as np
+
+from costogo.experiments.claims import Claim, judge, write_claims
+from costogo.experiments.constrained_gps.arms import Comparison
+from costogo.experiments.constrained_gps.presets import GPSConfig
+from costogo.experiments.constrained_gps.results import CONDITIONS
+from costogo.experiments.constrained_gps.videos import motion_frames
+from costogo.experiments.registry import ExperimentConfig
+from costogo.experiments.reporting import write_report
+
+OURS = "constrained"
+SEEDS = {OURS: 3, "variational": 1, "adapted": 1, "dagger": 1}
+HIDDEN = 50
+ITERATIONS = 60
+SHOWN_STEPS = 400
+ENOUGH = 0.75  # of the unseen conditions
+
+
+def compare(system: str, counts: tuple[int, int], config: ExperimentConfig, folder: Path) -> Comparison:
+    """Train all methods on few and on many conditions; write curves, traces, claims and a video of an unseen one."""
+    from costogo.viz import write_video
+
+    base = GPSConfig(system=system, hidden=HIDDEN, iterations=ITERATIONS)
+    found = Comparison(base, [{"conditions": count} for count in counts], SEEDS).train(config, folder)
+    media = found.write(folder)
+    run = next(r for r in found.runs if (r.setting.method, r.setting.conditions) == (OURS, counts[-1]))
+    frames, fps = motion_frames(run.setting, run.state.policy, 0, 40 if config.quick else SHOWN_STEPS)
+    media.append(write_video(frames, folder / "unseen.mp4", fps=fps))
+    rows = write_claims(folder, claims(found))
+    title = f"{folder.name.upper()}: {CONDITIONS[system]} that training has not seen"
+    write_report(folder, title, rows + found.summary, media, found.references)
+    return found
+
+
+def stood(found: Comparison, starts: str, **arm: object) -> np.ndarray:
+    """Share of the conditions without a fall, of each seed."""
+    return 1.0 - found.of("failed", starts=starts, **arm) / found.of("number", starts=starts, **arm)
+
+
+def claims(found: Comparison) -> list[Claim]:
+    """Ours succeeds on conditions it has seen and on those it has not; no baseline does as well on the latter."""
+    what, most = CONDITIONS[found.base.system], found.variants[-1]["conditions"]
+    made = []
+    for arm in found.arms:
+        seen, unseen = (stood(found, starts, **arm) for starts in ("training", "unseen"))
+        if arm["method"] != OURS:
+            published, verdict = "does not generalise", judge(bool(unseen.max() < ENOUGH))
+        elif arm["conditions"] == most:
+            published, verdict = "generalises", judge(bool(unseen.mean() >= ENOUGH), bool(unseen.max() >= ENOUGH))
+        else:
+            published, verdict = "succeeds on it", judge(bool(seen.mean() >= ENOUGH), bool(seen.max() >= ENOUGH))
+        made.append(Claim(
+            f"{what}: {arm['method']} guided policy search with {arm['conditions']}", published,
+            f"no fall on {_percent(seen)} of those seen, {_percent(unseen)} of 4 unseen", verdict, len(seen),
+        ))  # fmt: skip
+    ours = float(stood(found, "unseen", method=OURS, conditions=most).mean())
+    others = {
+        arm["method"]: float(stood(found, "unseen", **arm).mean())
+        for arm in found.arms if arm["method"] != OURS and arm["conditions"] == most
+    }  # fmt: skip
+    best = max(others.values(), default=0.0)
+    return [*made, Claim(
+        f"{what}: unseen ones, ours with {most} against every baseline", "3 of 4, and more than any baseline (spec)",
+        f"{ours:.0%} against {', '.join(f'{m} {v:.0%}' for m, v in others.items())}",
+        judge(ours >= ENOUGH and ours > best, ours > best), len(found.of("failed", method=OURS, conditions=most)),
+    )]  # fmt: skip
+
+
+def _percent(shares: np.ndarray) -> str:
+    return ", ".join(f"{share:.0%}" for share in shares)
