@@ -120,14 +120,15 @@ def push(hidden: int, conditions: int = len(PUSHES)) -> Setting:
         1 <= conditions <= len(PUSHES), f"conditions is {conditions}; pass the number of pushes, 1 to {len(PUSHES)}"
     )
 
+    dt = pushed_dynamics().dt  # here, not first in a trace: what is cached must hold numbers
+
     def problem_of(condition):
-        dynamics = under(condition[2])
-        return OptimalControlProblem(dynamics, walking_cost, horizon=STEPS, nu=6, dt=dynamics.dt)
+        return OptimalControlProblem(under(condition[2]), walking_cost, horizon=STEPS, nu=6, dt=dt)
 
     trained, unseen = _pushes(PUSHES[:conditions]), _pushes(UNSEEN_PUSHES)
     return walking_setting(
         problem_of, trained, (unseen, unseen[0][:, 0]), observe=lambda x: x[1:],
-        policy=lambda key: walking_policy(key, hidden), first_cost=lambda c: track(c[:2], pushed_dynamics().dt),
+        policy=lambda key: walking_policy(key, hidden), first_cost=lambda c: track(c[:2], dt),
         valid=upright,
     )  # fmt: skip
 
