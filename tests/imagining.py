@@ -30,6 +30,14 @@ class Members(eqx.Module):
         return self.slope * x[0] + u[0] - self.bend * (u[0] - self.aim) ** 2, new
 
 
+class Broken(Members):
+    """Not a number from x = 2 on."""
+
+    def predict(self, x, u, noise=None):
+        reward, new = super().predict(x, u, noise)
+        return reward, jnp.where(x > 1.9, jnp.nan, new)
+
+
 class Actor(eqx.Module):
     """Stand-in for an agent: `u = clip(bias + feedback x)`, with a key plus noise; value `worth x`."""
 

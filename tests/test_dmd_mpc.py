@@ -26,7 +26,7 @@ from costogo.learn.dmd_mpc.learner import _renew
 from costogo.rl import SAC, Replay, Transitions, mixed
 from costogo.sim.tasks import GymnasiumEnvironment
 from costogo.solvers import MirrorDescent
-from imagining import KEY, Actor, same
+from imagining import KEY, Actor, Broken, same
 from killing import check_resumed_training
 
 
@@ -246,7 +246,7 @@ class Watching(SAC):
 
 @pytest.mark.parametrize(("imagination", "share"), [(IMPROVED, 0.25), (None, 1.0)])
 def test_updates_see_their_share_of_real_rows(imagination, share):
-    it = small(imagination, Line(reward=7.0), agent=Watching(1, 1, hidden=(16, 16)))
+    it = small(imagination, Line(reward=7.0), agent=Watching(1, 1, hidden=(16, 16)), bounded=False)
     _, metrics = it.step(it.init(KEY))
     assert metrics["real"] == share
 

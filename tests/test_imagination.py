@@ -20,7 +20,7 @@ from costogo.problem import total_cost
 from costogo.problem.rollout import open_loop
 from costogo.rl import Replay, Transitions
 from costogo.solvers import LiteralElites, LowCost, MirrorDescent
-from imagining import KEY, NEVER, Actor, Members, member, source, zeros
+from imagining import KEY, NEVER, Actor, Broken, member, source, zeros
 
 # Score and schedules
 
@@ -41,14 +41,6 @@ def test_score_by_hand(terminated, score):
     states = open_loop(problem, start, controls)
     found = total_cost(problem, states, controls, problem.times(0.0, jnp.float64))
     np.testing.assert_allclose(found, -score, rtol=1e-12)
-
-
-class Broken(Members):
-    """Not a number from x = 2 on."""
-
-    def predict(self, x, u, noise=None):
-        reward, new = super().predict(x, u, noise)
-        return reward, jnp.where(x > 1.9, jnp.nan, new)
 
 
 def test_what_diverges_costs_infinity_unless_it_had_ended():
@@ -200,8 +192,8 @@ def test_the_support_is_where_real_transitions_are():
     real = Replay.empty(2, 1, 5).add(row([1.0, -2.0], [3.0, 2.0], -1.0)).add(row([2.0, 0.5], [2.5, 1.0], 1.0))
     support = Support.of(real)
     assert [end.tolist() for end in support] == [[1.0, -2.0], [3.0, 2.0], -1.0, 1.0]
-    reward, new = support.clip(jnp.array([-9.0, 0.5, 9.0]), jnp.array([[2.0, 1.0], [4.0, 0.0], [jnp.nan, -4.0]]))
-    np.testing.assert_array_equal(reward, [-1.0, 0.5, 1.0])
+    reward, new = support.clip(jnp.array([-9.0, 0.5, jnp.inf]), jnp.array([[2.0, 1.0], [4.0, 0.0], [jnp.nan, -4.0]]))
+    np.testing.assert_array_equal(reward, [-1.0, 0.5, np.inf])
     np.testing.assert_array_equal(new, [[2.0, 1.0], [3.0, 0.0], [jnp.nan, -2.0]])
 
 

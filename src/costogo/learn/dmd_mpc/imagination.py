@@ -45,8 +45,12 @@ class Support(NamedTuple):
         return Support(*ends(rows.x, rows.new), *ends(rows.reward))
 
     def clip(self, reward: Array, new: Float[Array, "*n no"]) -> tuple[Array, Array]:
-        """Reward and next observation within the ranges; what is NaN stays NaN."""
-        return jnp.clip(reward, self.least, self.most), jnp.clip(new, self.low, self.high)
+        """Reward and next observation within the ranges; what is not finite stays so, and is dropped."""
+
+        def within(value: Array, low: Array, high: Array) -> Array:
+            return jnp.where(jnp.isfinite(value), jnp.clip(value, low, high), value)
+
+        return within(reward, self.least, self.most), within(new, self.low, self.high)
 
 
 class Source(NamedTuple):

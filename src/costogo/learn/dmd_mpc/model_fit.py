@@ -36,9 +36,10 @@ class ModelFit(eqx.Module):
 
     Of the rows a share `holdout`, at most `most_held_out`, is held out. Each member draws its batches from a bootstrap
     sample of the others. After each pass, a member whose error on the held-out rows fell by more than `gain` (relative)
-    since its best is remembered; when none was for more than `patience` passes, or before a pass that would make more
-    than `updates` updates in the call, the remembered networks are restored and the members with the lowest error
-    become the elites. Weights and optimiser go on from the last call. Errors are mean squares of `(r, x' - x)`.
+    since its best in this call is remembered; when none was for more than `patience` passes, or before a pass that
+    would make more than `updates` updates in the call, the remembered networks are restored and the members with the
+    lowest error become the elites. Weights and optimiser go on from the last call. Errors are mean squares of
+    `(r, x' - x)`.
 
     Deviation from MBPO: the rows of a pass are drawn from the bootstrap sample with replacement.
     """
@@ -73,7 +74,8 @@ class ModelFit(eqx.Module):
         shuffle, key = jax.random.split(key)
         split = self._split(replay, len(model.ensemble.networks.upper), shuffle)
         networks = _normalised(model.ensemble.networks, replay, split)
-        best, lowest, waited, done = networks, _errors(self, networks, replay, split), 0, 0
+        # The given networks have seen rows that are held out now, so their error says nothing: the first pass counts.
+        best, lowest, waited, done = networks, jnp.full(len(networks.upper), jnp.inf), 0, 0
         state, most = model.optimiser, max(1, self.updates // self._batches(split))
         while waited <= self.patience and done < most:
             networks, state = _one_pass(self, networks, state, replay, split, jax.random.fold_in(key, done))
