@@ -95,8 +95,10 @@ class Comparison:
         low, high = (f([v for arm in self.arms for v in self.returns(arm)[1].ravel()]) for f in (min, max))
         ax.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))  # intervals of few seeds are wide
         seeds, base = len(next(iter(self.runs.values()))), self.base
-        title = f"{base.task}: return ({base.scale} preset, {base.budget.updates} updates per step, {seeds} seeds)"
-        ax.set(xlabel="real steps", title=title)
+        preset = (
+            f"{base.scale} preset, {base.budget.updates} updates per step, {seeds} {'seed' if seeds == 1 else 'seeds'}"
+        )
+        ax.set(xlabel=f"real steps ({preset})", title=f"{base.task}: return")
         ax.legend(fontsize=7)
         return save(fig, path)
 
