@@ -7,7 +7,7 @@ from costogo.experiments.claims import VERDICTS
 from costogo.experiments.mpc_net import e2, e3, e4, e5, ladder, obstacle
 from costogo.experiments.mpc_net.arms import Comparison
 from costogo.experiments.mpc_net.presets import MPCNetConfig
-from costogo.experiments.mpc_net.runs import name_of
+from costogo.experiments.mpc_net.runs import RUNS
 from costogo.experiments.registry import ExperimentConfig
 
 PLACE = MPCNetConfig(system="anymal", gait="static_walk")
@@ -34,11 +34,11 @@ def made_up(arms, place=PLACE, seeds=3, **columns):
 
 def test_names_of_runs_tell_them_apart():
     """Every field that is not the default, and none that is."""
-    assert name_of(PLACE) == "anymal-static_walk-seed0"
+    assert RUNS.name_of(PLACE) == "anymal-static_walk-seed0"
     other = MPCNetConfig(system="ballbot", loss="cloning", latent=(32, 32), alpha=0.0, seed=3)
-    assert name_of(other) == "ballbot-loss=cloning-latent=32x32-alpha=0.0-seed3"
+    assert RUNS.name_of(other) == "ballbot-loss=cloning-latent=32x32-alpha=0.0-seed3"
     settings = [MPCNetConfig(system="ballbot", **change) for change in ladder.ARMS.values()]
-    assert len({name_of(setting) for setting in settings}) == len(ladder.ARMS)
+    assert len({RUNS.name_of(setting) for setting in settings}) == len(ladder.ARMS)
 
 
 def test_a_comparison_says_and_draws(tmp_path):
