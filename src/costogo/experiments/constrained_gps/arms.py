@@ -14,7 +14,10 @@ from costogo.experiments.constrained_gps.runs import RUNS
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.training_runs import Run
 
-QUICK_ITERATIONS = 2
+
+def shrunk(setting: GPSConfig) -> GPSConfig:
+    """The setting of a smoke test."""
+    return replace(setting, iterations=2, fit_iterations=10, samples=4)
 
 
 class Comparison:
@@ -28,9 +31,7 @@ class Comparison:
 
     def train(self, config: ExperimentConfig, folder: Path) -> "Comparison":
         """Train all runs; what is trained already is only tested again."""
-        base = self.base
-        if config.quick:
-            base = replace(base, iterations=QUICK_ITERATIONS, fit_iterations=10, samples=4)
+        base = shrunk(self.base) if config.quick else self.base
         for method, seeds in self.seeds.items():
             for variant in self.variants:
                 for seed in range(config.seed_count(seeds)):

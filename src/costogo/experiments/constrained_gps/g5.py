@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims, write_rows
-from costogo.experiments.constrained_gps.disturbed import PUSH_TIME, PUSHED, PUSHES, UNSEEN_PUSHES
+from costogo.experiments.constrained_gps.arms import shrunk
+from costogo.experiments.constrained_gps.disturbed import PUSH_TIME, PUSHED, PUSHES, UNSEEN_PUSHES, pushed_dynamics
 from costogo.experiments.constrained_gps.generalising import HIDDEN, ITERATIONS
 from costogo.experiments.constrained_gps.presets import GPSConfig, setting_of
 from costogo.experiments.constrained_gps.results import motions, up_for
@@ -32,8 +33,7 @@ def run(config: ExperimentConfig, folder: Path) -> None:
     from costogo.viz import write_video
 
     setting = GPSConfig(system="push", hidden=HIDDEN, iterations=ITERATIONS)
-    if config.quick:
-        setting = GPSConfig(system="push", hidden=HIDDEN, iterations=2, fit_iterations=10, samples=4)
+    setting = shrunk(setting) if config.quick else setting
     trained = RUNS.trained(setting, folder.parent / "runs")
     policy, steps = trained.state.policy, 40 if config.quick else TEST_STEPS
     media = [draw_responses(setting_of(setting).task, policy, folder / "responses.png")]
@@ -98,7 +98,7 @@ def draw_responses(task: PolicySearch, policy: Any, path: Path) -> Path:
     forces = {"training": PUSHES, "unseen": UNSEEN_PUSHES}
     for row, (group, rolled) in zip(axes, motions(task, policy).items(), strict=True):
         for i, (states, kept) in enumerate(zip(np.asarray(rolled.states), up_for(rolled) + 1, strict=True)):
-            times = np.arange(kept) * 0.01
+            times = np.arange(kept) * pushed_dynamics().dt
             for ax, column in zip(row, (9, 2), strict=True):
                 ax.plot(
                     times, states[:kept, column], color=COLOURS[i], linewidth=1.0, label=f"{forces[group][i][0]:+g} N"

@@ -6,8 +6,7 @@ import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims
 from costogo.experiments.constrained_gps.arms import Comparison
-from costogo.experiments.constrained_gps.presets import GPSConfig
-from costogo.experiments.constrained_gps.results import CONDITIONS
+from costogo.experiments.constrained_gps.presets import CONDITIONS, GPSConfig
 from costogo.experiments.constrained_gps.videos import motion_frames
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from costogo.experiments.constrained_gps.tasks import Setting
 
 SYSTEMS = {"swimmer": "tasks", "walker": "tasks", "terrain": "disturbed", "push": "disturbed"}  # and their module
+CONDITIONS = {"terrain": "grounds", "push": "pushes"}  # of the systems with a number of them
 METHODS: dict[str, Callable[..., Any]] = {
     "constrained": ConstrainedGPS,
     "variational": VariationalGPS,
@@ -64,7 +65,7 @@ class GPSConfig:
             f"rate is {self.rate}, but the {self.method} method has no multipliers; leave it out",
         )
         require(
-            self.conditions is None or SYSTEMS[self.system] == "disturbed",
+            self.conditions is None or self.system in CONDITIONS,
             f"conditions is {self.conditions}, but {self.system} has conditions of its own; leave it out",
         )
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from costogo.experiments.constrained_gps.presets import GPSConfig, build, setting_of
+from costogo.experiments.constrained_gps.presets import CONDITIONS, GPSConfig, build, setting_of
 from costogo.experiments.constrained_gps.tasks import TEST_STEPS, WARM_UP, walker_dynamics, walking_cost
 from costogo.experiments.reporting import mean_and_range
 from costogo.experiments.training_runs import Run
@@ -20,7 +20,6 @@ from costogo.learn.constrained_gps.trajectories import first_trajectory
 from costogo.sim import Simbicon
 
 ACROSS = {"swimmer": "y [m]"}  # second coordinate of the root link, by default the height; the first is x
-CONDITIONS = {"terrain": "grounds", "push": "pushes"}
 
 roll_out = eqx.filter_jit(PolicySearch.roll_out)  # one function, so that all that show a policy share its program
 

@@ -20,7 +20,7 @@ SETTINGS = {
     "paper": {"control_limit": 1.0, "batch_size": 32, "linear": False},
 }
 # The public code's expert and linear cost: what PyTorch's CPU generator draws after manual_seed(42), to four digits.
-# How many starts end in local minima depends on the expert: with one that JAX drew by the same rule, 0 of 8 came near.
+# How many starts end in local minima depends on the expert: with one that JAX drew by the same rule it was 0 of 8.
 EXPERT_A = ((1.2221, -0.3380, -0.1978), (0.1916, 1.2644, 0.1634), (-0.1532, -0.1501, 1.2705))
 EXPERT_B = ((0.6863, -0.3278, 0.7949), (0.2815, 0.0562, 0.5227), (-0.2384, -0.0499, 0.5263))
 LINEAR = (2.2082, -0.6380, 0.4617, 0.2674, 0.5349, 0.8094)

@@ -23,7 +23,7 @@ RUNS = Recipe(
     build,
     told=lambda setting: {"system": setting.system, "gait": setting.gait},
     options=lambda setting, learner: {
-        "epochs": learner.rounds, "evaluate_every": 4, "checkpoint_every": 20, "metric": "rollout_survived",
+        "epochs": learner.rounds, "evaluate_every": 4, "checkpoint_every": 10, "metric": "rollout_survived",
     },
 )  # fmt: skip
 
