@@ -34,7 +34,7 @@ class TrainConstrainedGPS(RunOptions, GPSConfig):
         learner = build(config)  # before the folder is: it has checks of its own
         folder = self.open(config)
         say(f"{config.system}: {config.iterations} iterations; the first trajectories and compilation take a while")
-        run = RUNS.start(config, learner, folder, label=config.system, tensorboard=self.tensorboard)
+        run = RUNS.run(config, learner, folder, label=config.system, tensorboard=self.tensorboard)
         rows = summary(config, run.state.policy)
         write_rows(folder.path / "summary.csv", rows)
         say_rows(rows)

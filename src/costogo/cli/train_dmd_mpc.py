@@ -35,7 +35,7 @@ class TrainDMDMPC(RunOptions, DMDConfig):
         folder = self.open(config)
         budget = config.budget
         say(f"{config.task}, {METHODS[config.method]}: {config.epochs} epochs of {budget.epoch} real steps")
-        run = RUNS.start(config, learner, folder, label=config.task, tensorboard=self.tensorboard)
+        run = RUNS.run(config, learner, folder, label=config.task, tensorboard=self.tensorboard)
         rows = summary(config, learner.policy(run.state))
         write_rows(folder.path / "summary.csv", rows)
         say_rows(rows)

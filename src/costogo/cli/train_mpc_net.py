@@ -42,7 +42,7 @@ class TrainMPCNet(RunOptions, MPCNetConfig):
             f"{config.system} {config.gait}: {learner.rounds} rounds, {learner.robot_minutes:.1f} minutes "
             "of robot time; the first rollouts compile for a while"
         )
-        run = RUNS.start(config, learner, folder, label=config.system, tensorboard=self.tensorboard)
+        run = RUNS.run(config, learner, folder, label=config.system, tensorboard=self.tensorboard)
         say(learner.explain(learner.evaluate(run.state)))
         rows = compare(learner, run.state, self.starts, learner.test_steps)
         write_rows(folder.path / "comparison.csv", rows)

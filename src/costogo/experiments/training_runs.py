@@ -1,30 +1,60 @@
-"""Training runs that experiments share: named by their settings, trained once, resumed after an interrupt."""
+"""Training runs that experiments share: named by their settings, trained once, by whichever process is free.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+What a finished run leaves is small: its settings, its metrics and what was found out about it. Experiments read these;
+only what needs the trained network itself asks for the checkpoint, and trains again where that is gone.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from costogo.core.errors import MissingExtraError
 from costogo.io import RunFolder, train
+from costogo.io.checkpoints import write_atomically
 from costogo.io.runs import read_rows
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training run. `label` stands in each row of its curves."""
+    """A training run. `label` stands in each row of its curves; `train` gives its final state, from `epochs` epochs."""
 
     setting: Any
     learner: Any
-    state: Any
     folder: RunFolder
     label: Mapping[str, Any]
+    epochs: int
+    train: Callable[[], Any]
+
+    @cached_property
+    def state(self) -> Any:
+        """State at the end: read from the checkpoint, or trained up to there."""
+        return self.train()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the metrics go to the last epoch."""
+        rows = read_rows(self.folder.metrics) if self.folder.metrics.exists() else []
+        return bool(rows) and rows[-1]["epoch"] >= self.epochs
 
     @property
     def curves(self) -> list[dict[str, Any]]:
         """A row of metrics per epoch, with the label."""
         return [dict(self.label) | row for row in read_rows(self.folder.metrics)]
+
+    def kept(self, name: str, work: Callable[[], Any], **conditions: Any) -> Any:
+        """What `work()` returns, plain data; from `name.json` in the folder if it was found there under the same
+        conditions before."""
+        path, conditions = self.folder.path / f"{name}.json", conditions | {"epochs": self.epochs}
+        if path.exists() and (known := json.loads(path.read_text()))["conditions"] == conditions:
+            return known["found"]
+        found = work()
+        write_atomically(path, (json.dumps({"conditions": conditions, "found": found}, indent=1) + "\n").encode())
+        return found
 
 
 @dataclass(frozen=True)
@@ -52,14 +82,60 @@ class Recipe:
         ]
         return "-".join(part for part in (*told.values(), *odd, f"seed{setting.seed}") if part)
 
-    def start(self, setting: Any, learner: Any, place: RunFolder, **how: Any) -> Run:
-        """Train the learner of a setting in a run folder, or go on, or read what is there."""
-        key = jax.random.PRNGKey(setting.seed)
-        state = train(learner, key, place, **self.options(setting, learner), **how)
-        return Run(setting, learner, state, place, {name: getattr(setting, name) for name in self.shown})
+    def run(self, setting: Any, learner: Any, place: RunFolder, **how: Any) -> Run:
+        """The run of a setting in a run folder."""
+        key, options = jax.random.PRNGKey(setting.seed), self.options(setting, learner)
+        label = {name: getattr(setting, name) for name in self.shown}
+        return Run(
+            setting, learner, place, label, options["epochs"], lambda: train(learner, key, place, **options, **how)
+        )
 
-    def trained(self, setting: Any, folder: Path) -> Run:
-        """As `start`, in a folder under `folder` that is named after the setting."""
+    def trained(self, setting: Any, folder: Path, then: Callable[[Run], Any] | None = None) -> Run:
+        """The finished run of a setting, in a folder under `folder` that is named after it. Trains it, goes on with
+        it, waits for a process that is training it, or reads it; `then` is done with it before others may have it."""
+        run, lock = self._shared(setting, folder)
+        with lock:
+            return _finish(run, then)
+
+    def all(self, settings: Iterable[Any], folder: Path, then: Callable[[Run], Any] | None = None) -> list[Run]:
+        """The finished runs of all settings. Processes that are given the same settings share the work: each takes
+        what no other is at, then waits for the others."""
+        from filelock import Timeout
+
+        settings = list(settings)
+        for setting in settings:
+            run, lock = self._shared(setting, folder)
+            try:
+                with lock.acquire(timeout=0):
+                    _finish(run, then)
+            except Timeout:
+                continue
+        return [self.trained(setting, folder, then) for setting in settings]
+
+    def _shared(self, setting: Any, folder: Path) -> tuple[Run, Any]:
+        """A run whose folder several processes use, and its lock."""
+        try:
+            from filelock import FileLock
+        except ImportError as error:
+            raise MissingExtraError("experiments need filelock: pip install 'costogo[cli]'") from error
         learner, name = self.build(setting), self.name_of(setting)  # what cannot be built leaves no folder
-        place = RunFolder.create(folder / name, {"learner": self.learner, **vars(setting)}, resume=True)
-        return self.start(setting, learner, place, label=name)
+        place, config = RunFolder(folder / name), {"learner": self.learner, **vars(setting)}
+        if place.config.exists():
+            place.expect(config)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock, run = FileLock(folder / f".{name}.lock"), self.run(setting, learner, place, label=name)
+
+        def train_alone() -> Any:
+            with lock:
+                RunFolder.create(place.path, config, resume=True)
+                return run.train()
+
+        return replace(run, train=train_alone), lock
+
+
+def _finish(run: Run, then: Callable[[Run], Any] | None) -> Run:
+    if not run.finished:
+        _ = run.state
+    if then is not None:
+        then(run)
+    return run

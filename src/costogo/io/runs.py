@@ -72,7 +72,7 @@ class RunFolder:
         try:
             for folder in (run.path, run.checkpoints, run.figures):
                 folder.mkdir(parents=True, exist_ok=True)
-            known = run._check(settings, resume, may_change) if run.config.exists() else None
+            known = run._continue(settings, resume, may_change) if run.config.exists() else None
             write_atomically(run.config, _yaml().safe_dump(settings, sort_keys=False).encode())
             write_atomically(run.manifest, (json.dumps(_continued(known, settings), indent=2) + "\n").encode())
         except OSError as error:
@@ -103,16 +103,20 @@ class RunFolder:
         """The manifest, as plain data; empty if there is none."""
         return json.loads(self.manifest.read_text()) if self.manifest.exists() else {}
 
-    def _check(self, settings: dict, resume: bool, may_change: Sequence[str]) -> dict[str, Any]:
+    def _continue(self, settings: dict, resume: bool, may_change: Sequence[str]) -> dict[str, Any]:
         if not resume:
             raise CostogoError(f"{self.path} already holds a run; resume it with --resume, or choose another --out")
-        old = self.read_config()
+        self.expect(settings, may_change)
+        return self.read_manifest()
+
+    def expect(self, config: Any, may_change: Sequence[str] = ("epochs",)) -> None:
+        """Raise if the run was made with another configuration; keys in `may_change` may differ."""
+        old, settings = self.read_config(), as_plain(config)
         keys = sorted({*old, *settings} - {*may_change})
         differing = [key for key in keys if old.get(key) != settings.get(key)]
         if differing:
             pairs = ", ".join(f"{key}: {old.get(key)!r} there, {settings.get(key)!r} here" for key in differing)
             raise CostogoError(f"cannot resume {self.path} with another configuration ({pairs})")
-        return self.read_manifest()
 
 
 def _yaml() -> Any:
@@ -142,7 +146,7 @@ def manifest(settings: dict) -> dict:
     device = jax.devices()[0]
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "seed": settings.get("seed"),
         "commit": _commit(),
         "python": platform.python_version(),

@@ -20,6 +20,11 @@ def shrunk(setting: GPSConfig) -> GPSConfig:
     return replace(setting, iterations=2, fit_iterations=10, samples=4)
 
 
+def tested(run: Run) -> list[dict[str, Any]]:
+    """What the policy of a run does, per group of starts. Found out once, then read."""
+    return run.kept("tested", lambda: summary(run.setting, run.state.policy))
+
+
 class Comparison:
     """Runs of methods, with their numbers of seeds, on variants of one setting: `summary` has a row per run and group
     of starts, `references` the costs to compare with."""
@@ -30,13 +35,15 @@ class Comparison:
         self.summary: list[dict[str, Any]] = []
 
     def train(self, config: ExperimentConfig, folder: Path) -> "Comparison":
-        """Train all runs; what is trained already is only tested again."""
+        """Train and test all runs that are not there yet."""
         base = shrunk(self.base) if config.quick else self.base
-        for method, seeds in self.seeds.items():
-            for variant in self.variants:
-                for seed in range(config.seed_count(seeds)):
-                    setting = replace(base, method=method, seed=seed, **variant)
-                    self._add(RUNS.trained(setting, folder.parent / "runs"))
+        settings = [
+            replace(base, method=method, seed=seed, **variant)
+            for method, seeds in self.seeds.items() for variant in self.variants
+            for seed in range(config.seed_count(seeds))
+        ]  # fmt: skip
+        self.runs = RUNS.all(settings, folder.parent / "runs", tested)
+        self.summary = [dict(run.label) | row for run in self.runs for row in tested(run)]
         self.references = references(base)
         return self
 
@@ -44,10 +51,6 @@ class Comparison:
     def arms(self) -> list[dict[str, Any]]:
         """What tells one arm from the others: the method and the variant."""
         return [{"method": method, **variant} for method in self.seeds for variant in self.variants]
-
-    def _add(self, run: Run) -> None:
-        self.runs.append(run)
-        self.summary += [dict(run.label) | row for row in summary(run.setting, run.state.policy)]
 
     def of(self, column: str, *, starts: str = "training", **label: Any) -> np.ndarray:
         """A column of the summary, one number per seed."""

@@ -31,10 +31,10 @@ class Comparison:
     def train(self, config: ExperimentConfig, folder: Path, seeds: int) -> "Comparison":
         """Train all runs, seed by seed; what is trained already is read."""
         base = replace(self.base, steps=QUICK_EPOCHS * self.base.budget.epoch) if config.quick else self.base
-        for seed in range(config.seed_count(seeds)):
-            for name, change in self.arms.items():
-                setting = replace(base, seed=seed, **change)
-                self.runs[name].append(RUNS.trained(setting, folder.parent / "runs"))
+        arms = [(name, seed) for seed in range(config.seed_count(seeds)) for name in self.arms]
+        settings = [replace(base, seed=seed, **self.arms[name]) for name, seed in arms]
+        for (name, _), run in zip(arms, RUNS.all(settings, folder.parent / "runs"), strict=True):
+            self.runs[name].append(run)
         return self
 
     @property

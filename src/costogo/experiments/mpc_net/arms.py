@@ -39,13 +39,13 @@ class Comparison:
         return " ".join(part for part in (self.place.system, self.place.gait) if part)
 
     def train(self, config: ExperimentConfig, folder: Path, seeds: int) -> "Comparison":
-        """Train and test all runs; tests that were made before are made again, training is not."""
+        """Train and test all runs that are not there yet."""
         settings = [replace(self.place, **change) for change in self.arms.values()]
-        names = list(self.arms)
-        for number, run in all_runs(config, folder, settings, seeds):
+        names, starts = list(self.arms), 4 if config.quick else STARTS
+        for number, run in all_runs(config, folder, settings, seeds, starts):
             label = {"system": self.title, "arm": names[number]}
             self.runs[names[number]].append(run)
-            self.summary.append(label | {"seed": run.setting.seed, **tested(run, 4 if config.quick else STARTS)})
+            self.summary.append(label | {"seed": run.setting.seed, **tested(run, starts)})
             self.curves += [label | row for row in run.curves]
         return self
 

@@ -25,7 +25,7 @@ def run(config: ExperimentConfig, folder: Path) -> None:
     seeds, starts = config.seed_count(3), 4 if config.quick else STARTS
     summary, media = [], []
     settings = [MPCNetConfig(system="anymal", gait=gait) for gait in GAITS]
-    for number, run in all_runs(config, folder, settings, seeds):
+    for number, run in all_runs(config, folder, settings, seeds, starts):
         row = {"gait": GAITS[number], "seed": run.setting.seed, **tested(run, starts)}
         summary.append(row | exported(run, folder / "policies"))
         if run.setting.seed == 0:

@@ -19,6 +19,7 @@ from costogo.experiments.mpc_net.presets import MPCNetConfig, task_of, walking_t
 from costogo.experiments.mpc_net.runs import RUNS
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
+from costogo.experiments.training_runs import Run
 from costogo.io import load_numpy
 from costogo.sim import (
     EstimateNoise,
@@ -165,13 +166,21 @@ def compare(config: ExperimentConfig, folder: Path, comparisons: Sequence[Compar
     for comparison in comparisons:
         for arm, runs in comparison.runs.items():
             for run in runs:
-                act = eqx.filter_jit(run.state.policy)
-                make = student(run.setting, lambda o, act=act: np.asarray(act(o)))
-                for noise in range(noises):
-                    label = {"system": comparison.title, "arm": arm, "seed": run.setting.seed, "noise": noise}
-                    rows.append(label | judged(simulate(run.setting, make(), noise, seconds)))
+                label = {"system": comparison.title, "arm": arm, "seed": run.setting.seed}
+                rows += [label | row for row in _trials(run, noises, seconds)]
     write_rows(folder / "physics.csv", rows)
     return rows
+
+
+def _trials(run: Run, noises: int, seconds: float) -> list[dict[str, Any]]:
+    """What a student does under each seed of noise. Found out once, then read."""
+
+    def work() -> list[dict[str, Any]]:
+        act = eqx.filter_jit(run.state.policy)
+        make = student(run.setting, lambda o: np.asarray(act(o)))
+        return [{"noise": i, **judged(simulate(run.setting, make(), i, seconds))} for i in range(noises)]
+
+    return run.kept("physics", work, noises=noises, seconds=seconds)
 
 
 def simulate(setting: MPCNetConfig, act: Callable, seed: int, seconds: float) -> Record:

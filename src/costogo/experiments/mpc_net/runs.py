@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,24 @@ RUNS = Recipe(
 
 
 def all_runs(
-    config: ExperimentConfig, folder: Path, settings: Sequence[MPCNetConfig], seeds: int
+    config: ExperimentConfig, folder: Path, settings: Sequence[MPCNetConfig], seeds: int, starts: int | None = None
 ) -> Iterator[tuple[int, Run]]:
-    """Runs of every setting and seed, with the number of the setting. `folder` is the experiment's."""
+    """Runs of every setting and seed, with the number of the setting, tested if `starts` are given. `folder` is the
+    experiment's."""
     rounds = {"rounds": 2} if config.quick else {}
-    for number, setting in enumerate(settings):
-        for seed in range(seeds):
-            yield number, RUNS.trained(replace(setting, seed=seed, **rounds), folder.parent / "runs")
+    every = [replace(setting, seed=seed, **rounds) for setting in settings for seed in range(seeds)]
+    then = None if starts is None else partial(tested, starts=starts)
+    runs = RUNS.all(every, folder.parent / "runs", then)
+    return ((number // seeds, run) for number, run in enumerate(runs))
 
 
 def tested(run: Run, starts: int) -> dict[str, Any]:
     """The student from unseen starts: survival over one and two test lengths and under observation noise, cost beside
-    the teacher's, violation, experts in use, and of walkers the feet."""
+    the teacher's, violation, experts in use, and of walkers the feet. Found out once, then read."""
+    return run.kept("tested", lambda: _tests(run, starts), starts=starts)
+
+
+def _tests(run: Run, starts: int) -> dict[str, Any]:
     learner, key = run.learner, jax.random.PRNGKey(TEST_KEY)
     steps, dt = learner.test_steps, float(learner.task.controller.problem.dt)
     short, long = (learner.test(run.state.policy, key, starts=starts, steps=n) for n in (steps, 2 * steps))
