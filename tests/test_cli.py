@@ -198,6 +198,7 @@ def test_a_distilled_run_end_to_end(capsys, tmp_path):
     assert (tmp_path / "a" / "policy.py").is_file()
     assert "unknown export format '.txt'" in mistake(capsys, "export r --out policy.txt")
     assert "physics needs an anymal run" in mistake(capsys, "render --run-folder r --physics")
+    assert "physics needs an anymal run, this one is of point_mass" in mistake(capsys, "evaluate r --physics 2")
     code, out, _ = run(capsys, "render --run-folder r --steps 3 --out v.gif")
     assert code == 0 and (tmp_path / "v.gif").read_bytes().startswith(b"GIF89a")
 

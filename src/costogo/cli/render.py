@@ -1,7 +1,7 @@
 """`costogo render`: videos of closed loops."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array
+from tyro.conf import OmitArgPrefixes
 
 from costogo.cli.console import say
 from costogo.cli.evaluate import seed_metrics
@@ -17,6 +18,7 @@ from costogo.cli.trained import TrainedRun
 from costogo.core.errors import CostogoError
 from costogo.core.validate import require
 from costogo.experiments.diff_mpc.imitation import learner_problem
+from costogo.experiments.mpc_net.conditions import Conditions
 from costogo.mpc import RecedingHorizon, simulate
 from costogo.solvers import BoxDDP
 from costogo.systems import get
@@ -59,6 +61,7 @@ class Render:
     """seed of the initial state (constrained_gps: which unseen start), and with --physics of the noise"""
     physics: bool = False
     """an anymal run in MuJoCo with noisy estimates instead of its model, for `steps` knots"""
+    conditions: OmitArgPrefixes[Conditions] = field(default_factory=Conditions)
     out: Path = Path("runs/mpc.mp4")
     """.mp4 or .gif"""
 
@@ -97,8 +100,10 @@ def _distilled(options: Render, trained: TrainedRun) -> Frames:
     """An mpc_net run beside its teacher, or in MuJoCo."""
     from costogo.experiments.mpc_net import videos
 
-    show = videos.physics_frames if options.physics else videos.model_frames
-    return show(trained.config, trained.learner, trained.state.policy, options.seed, options.steps)
+    config, policy, steps = trained.config, trained.state.policy, options.steps
+    if options.physics:
+        return videos.physics_frames(config, policy, options.seed, steps, options.conditions)
+    return videos.model_frames(config, trained.learner, policy, options.seed, steps)
 
 
 def _searched(options: Render, trained: TrainedRun) -> Frames:

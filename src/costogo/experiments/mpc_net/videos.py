@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from costogo.experiments.mpc_net.conditions import Conditions
 from costogo.experiments.mpc_net.presets import MPCNetConfig, system_of, walking_task
 from costogo.experiments.mpc_net.results import TEST_KEY, student_rollout
 from costogo.learn.mpc_net import MPCNet
@@ -41,27 +42,23 @@ def model_frames(
 
 
 def _anymal_frames(config: MPCNetConfig, tracks: list[np.ndarray]) -> Iterator[np.ndarray]:
-    from costogo.experiments.mpc_net import physics
+    from costogo.experiments.mpc_net import trials
     from costogo.sim import anymal_model, quadruped_positions, render
 
     lift = np.zeros(24)
-    lift[5] = physics.floor_lift(config)
+    lift[5] = trials.floor_lift(config)
     model = anymal_model()
     films = [
-        render(model, quadruped_positions(states + lift), width=physics.WIDTH, height=physics.HEIGHT)
-        for states in tracks
+        render(model, quadruped_positions(states + lift), width=trials.WIDTH, height=trials.HEIGHT) for states in tracks
     ]
     return (np.concatenate(images, axis=1) for images in zip(*films, strict=True))
 
 
 def physics_frames(
-    config: MPCNetConfig, learner: MPCNet, policy: Any, seed: int, steps: int
+    config: MPCNetConfig, policy: Any, seed: int, steps: int, conditions: Conditions
 ) -> tuple[Iterable[np.ndarray], float]:
-    """Frames of the student in MuJoCo with noisy estimates, and how many of them make a second."""
-    from costogo.experiments.mpc_net import physics
+    """Frames of the student in MuJoCo under the conditions, and how many of them make a second."""
+    from costogo.experiments.mpc_net import trials
 
-    act = eqx.filter_jit(policy)
-    record = physics.simulate(
-        config, physics.student(config, lambda o: np.asarray(act(o)))(), seed, steps * walking_task(config).dt
-    )
-    return physics.frames(record), physics.FRAMES_PER_SECOND
+    make, seconds = trials.student_of(config, policy), steps * walking_task(config).dt
+    return trials.frames(trials.simulate(config, make(), seed, seconds, conditions)), trials.FRAMES_PER_SECOND
