@@ -9,7 +9,7 @@ TESTS ?= tests
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help demo demo-diff test test-full check format lint types layers docs bench clean
+.PHONY: help demo demo-diff test test-full check format lint types layers docs dist bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -50,8 +50,19 @@ layers: $(STAMP)
 docs: $(STAMP) ## build the documentation, strictly
 	$(BIN)/mkdocs build --strict --quiet
 
+# What a user installs: the tests run in an environment of its own, outside the tree.
+DIST_TESTS ?= native_edges lqr import
+dist: $(STAMP) ## build sdist and wheel, and test the installed wheel
+	rm -rf dist .dist
+	$(BIN)/python -m build --outdir dist .
+	$(PYTHON) -m venv .dist/venv
+	.dist/venv/bin/python -m pip install --quiet --constraint constraints.txt "$$(echo dist/*.whl)[dev]"
+	cp -r tests .dist/tests
+	cd .dist && venv/bin/costogo bench --info && \
+		venv/bin/python -m pytest -n 2 -c ../pyproject.toml --rootdir . $(DIST_TESTS:%=tests/test_%.py)
+
 bench: $(STAMP) ## side-by-side benchmarks; builds an environment for each peer
 	$(BIN)/python -m benchmarks
 
 clean: ## remove everything that was built
-	rm -rf $(VENV) .bench .jax_cache site build dist .pytest_cache .ruff_cache .import_linter_cache *.egg-info src/*.egg-info
+	rm -rf $(VENV) .bench .dist .jax_cache site build dist .pytest_cache .ruff_cache .import_linter_cache *.egg-info src/*.egg-info
