@@ -7,6 +7,7 @@ from costogo.systems.double_integrator import DoubleIntegrator
 from costogo.systems.linear import LinearSystem, random_matrices
 from costogo.systems.pendulum import Pendulum
 from costogo.systems.point_mass import PointMass
+from costogo.systems.swimmer import Swimmer
 
 __all__ = [
     "SYSTEMS",
@@ -16,6 +17,7 @@ __all__ = [
     "LinearSystem",
     "Pendulum",
     "PointMass",
+    "Swimmer",
     "get",
     "random_matrices",
 ]
