@@ -52,6 +52,13 @@ def test_help_stays_light():
     assert done.stdout.endswith("set()\n")
 
 
+def test_python_runs_it_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "costogo", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("costogo ")
+    done = subprocess.run([sys.executable, "-m", "costogo", "slove"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "did you mean 'solve'?" in done.stderr
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(capsys, name):
     with pytest.raises(SystemExit) as exit:

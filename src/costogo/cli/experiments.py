@@ -14,8 +14,9 @@ from costogo.experiments.registry import EXPERIMENTS, ExperimentConfig, run_expe
 class Reproduce:
     """Reproduce a figure of a paper: CSV, figure, claims with verdicts, and a report.
 
-    Without a name it lists the experiments. An interrupted experiment goes on where it was. Examples: "costogo
-    reproduce diff_mpc/x2", "costogo reproduce diff_mpc/x3 --quick --out /tmp/results".
+    Without a name it lists the experiments. An interrupted experiment goes on where it was. Those that train many runs
+    go faster where the same command is started several times, say once per core: the copies share the runs. Examples:
+    "costogo reproduce diff_mpc/x2", "costogo reproduce diff_mpc/x3 --quick --out /tmp/results".
     """
 
     experiment: Positional[str | None] = None
