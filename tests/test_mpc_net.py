@@ -14,6 +14,7 @@ from costogo.core.ring import Ring
 from costogo.learn import Callback, fit
 from costogo.learn.mpc_net import LOSSES, MPCNet, Sample, Task, closed_loop, collect, scores
 from costogo.learn.mpc_net.losses import quadratic_hamiltonian
+from costogo.learn.mpc_net.teacher import trusted
 from costogo.mpc import RecedingHorizon, simulate
 from costogo.nn import MixtureOfExperts
 from killing import check_resumed_training
@@ -307,6 +308,33 @@ def test_failed_teacher_rows_are_dropped_and_counted():
         dataclasses.replace(learner(), task=lost).init(KEY)
 
 
+def test_samples_whose_hamiltonian_contradicts_the_teacher_are_not_trusted():
+    """The gain `1/2 g' H^-1 g` of leaving the teacher against the spread of its controls, row by row in NumPy; rows
+    that are not sound have no say in the spread."""
+    rows = jax.tree.map(lambda a: a.reshape(4, 10, *a.shape[1:]), batch(40))
+    rows = eqx.tree_at(lambda s: s.gradient, rows, rows.gradient.at[2, 3].set(1e4).at[0, 0].set(jnp.nan))
+    rows = eqx.tree_at(lambda s: s.control, rows, rows.control.at[1].set(1e6).at[0, 0].set(jnp.nan))
+    sound = jnp.ones((4, 10), bool).at[1].set(False).at[0, 0].set(False)
+    g, h, u = (np.asarray(a)[np.asarray(sound)] for a in (rows.gradient, rows.hessian, rows.control))
+    gap = np.array([0.5 * a @ np.linalg.solve(b, a) for a, b in zip(g, h, strict=True)])
+    away = u - u.mean(axis=0)
+    scale = np.median([0.5 * a @ b @ a for a, b in zip(away, h, strict=True)])
+    for trust in (0.003, 3.0):
+        found = np.asarray(trusted(rows, sound, trust))
+        np.testing.assert_array_equal(found[np.asarray(sound)], gap <= trust * scale)
+    assert not found[2, 3] and found[np.asarray(sound)].sum() == len(gap) - 1
+    assert np.all(trusted(rows, sound, np.inf))
+
+
+def test_where_the_quadratic_model_holds_every_sample_is_trusted():
+    """A linear-quadratic teacher (its barrier is far away): the control is the minimum of the Hamiltonian wherever that is asked for."""
+    plain = dataclasses.replace(cart(limit=1e3), spread=jnp.ones(2))
+    metrics = jax.jit(lambda keys: collect(
+        plain, lambda o: jnp.zeros(NU), jnp.ones(()), keys, steps=10, neighbours=3, trust=1e-3
+    ).metrics)(jax.random.split(KEY, 4))  # fmt: skip
+    assert np.all(metrics["distrusted"] == 0.0)
+
+
 def test_violation_weight_adds_the_rows():
     """`rho D' W D` on the Hessian where the row holds, nothing where it does not: the row weighs as much as the step
     that changes it by one costs, here `d' (D H^-1 D')^-1 d` with `D = (1, -1)`."""
@@ -331,6 +359,7 @@ BAD = {
     "batch": (lambda: learner(batch_size=10_000), ["batch_size", "10000", "240"]),
     "rounds": (lambda: learner(rounds=0), ["rounds", "0"]),
     "anneal": (lambda: learner(anneal=0.0), ["anneal", "0.0"]),
+    "trust": (lambda: learner(trust=0.0), ["trust", "0.0", "inf"]),
     "neighbours": (lambda: learner(neighbours=-1), ["neighbours", "-1"]),
     "capacity": (lambda: Ring.empty(sample(), 0), ["capacity", "0"]),
     "gating": (lambda: mixture(gating="hard"), ["gating", "hard", "softmax"]),

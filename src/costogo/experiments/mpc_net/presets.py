@@ -84,6 +84,8 @@ class MPCNetConfig:
     """share of the teacher in the rollouts; by default from one to zero"""
     violation_weight: float = 0.0
     """weight of the squared constraint violation added to the Hamiltonian"""
+    trust: float = 3.0
+    """samples whose Hamiltonian does not stand behind the teacher's control are left out; inf keeps all (paper)"""
     rounds: int | None = None
     """rounds of rollouts and updates, if not the system's"""
     seed: int = 0
@@ -161,5 +163,6 @@ def _build(config: MPCNetConfig) -> MPCNet:
         training["rounds"] = config.rounds
     return MPCNet(
         task_of(config), network, loss=config.loss, neighbours=config.neighbours,
-        alpha="linear" if config.alpha is None else config.alpha, violation_weight=config.violation_weight, **training,
+        alpha="linear" if config.alpha is None else config.alpha, violation_weight=config.violation_weight,
+        trust=config.trust, **training,
     )  # fmt: skip

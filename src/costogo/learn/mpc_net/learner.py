@@ -42,11 +42,12 @@ class MPCNet(eqx.Module):
     `alpha` is "linear" (from one to zero over the first `anneal` of the `rounds`, then zero: the paper's algorithm with
     a tail of pure student rollouts) or a fixed number. `loss` is one of `hamiltonian`, `blended_hamiltonian`,
     `cloning`, `cloning_norm`; `violation_weight` adds half its multiple of the squared constraint violation, measured
-    in the metric of the Hamiltonian, to the Hamiltonian. `policy` is the initial network, or a function of a key that
-    draws one; anything with `propose(o) -> weights, controls` and `__call__` will do.
+    in the metric of the Hamiltonian, to the Hamiltonian. `trust` leaves out samples whose Hamiltonian does not stand
+    behind the teacher's control (see `teacher.trusted`; infinite: none). `policy` is the initial network, or a function
+    of a key that draws one; anything with `propose(o) -> weights, controls` and `__call__` will do.
 
     Deviations from the paper: batch mean, not sum; quadratic expansion of the Hamiltonian in the buffer; rounds instead
-    of `mpcDecimation`; gradients whose global norm is above `clip` are scaled down.
+    of `mpcDecimation`; gradients whose global norm is above `clip` are scaled down; `trust`.
     """
 
     task: Task
@@ -62,6 +63,7 @@ class MPCNet(eqx.Module):
     anneal: float = eqx.field(static=True, default=0.7)
     loss: str = eqx.field(static=True, default="hamiltonian")
     violation_weight: float = eqx.field(static=True, default=0.0)
+    trust: float = eqx.field(static=True, default=3.0)
     learning_rate: float = eqx.field(static=True, default=1e-3)
     final_learning_rate: float = eqx.field(static=True, default=1e-4)
     clip: float = eqx.field(static=True, default=1.0)
@@ -80,6 +82,7 @@ class MPCNet(eqx.Module):
         for name in ("rounds", "rollouts", "steps", "updates", "batch_size", "tests", "test_steps"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; pass at least 1")
         require(self.neighbours >= 0, f"neighbours is {self.neighbours}; pass 0 or more")
+        require(self.trust > 0, f"trust is {self.trust}; pass a positive number, inf to keep every sample")
         require(0 < self.anneal <= 1, f"anneal is {self.anneal}; pass a share of the rounds in (0, 1]")
         rows = self.rollouts * self.steps * (1 + self.neighbours)
         require(
@@ -162,7 +165,7 @@ class MPCNet(eqx.Module):
 
     def _collected(self, policy: Any, alpha: Array, keys: Array, steps: int | None = None) -> Collected:
         steps = self.steps if steps is None else steps
-        return _collect(self.task, policy, alpha, keys, steps, self.neighbours, self.violation_weight)
+        return _collect(self.task, policy, alpha, keys, steps, self.neighbours, self.trust, self.violation_weight)
 
     def terms(self) -> list[str]:
         """Names of the terms of the Hamiltonian, in the order of `worst_term`."""
@@ -205,9 +208,9 @@ def _in_groups(run: Callable[[Array], dict[str, Array]], key: Array, n: int, siz
 
 @eqx.filter_jit
 def _collect(
-    task: Task, policy: Any, alpha: Array, keys: Array, steps: int, neighbours: int, weight: float
+    task: Task, policy: Any, alpha: Array, keys: Array, steps: int, neighbours: int, trust: float, weight: float
 ) -> Collected:
-    return collect(task, policy, alpha, keys, steps=steps, neighbours=neighbours, violation_weight=weight)
+    return collect(task, policy, alpha, keys, steps=steps, neighbours=neighbours, trust=trust, violation_weight=weight)
 
 
 @eqx.filter_jit

@@ -59,13 +59,14 @@ def collect(
     *,
     steps: int,
     neighbours: int,
+    trust: float = jnp.inf,
     violation_weight: float = 0.0,
 ) -> Collected:
     """One MPC rollout per key with the applied control `alpha u_mpc + (1 - alpha) u_student` (paper eq. 10 and 11).
 
     One MPC call per step. At each visited state, and at `neighbours` states drawn around it, the cost-to-go of that
-    call gives costate, multipliers and Hamiltonian. Samples of a failed call, of a row that is not finite, or from
-    beyond the end of a rollout are not kept; everything else is, failed rollouts included.
+    call gives costate, multipliers and Hamiltonian. Samples of a failed call, of a row that is not finite, from beyond
+    the end of a rollout, or not `trusted` are not kept; everything else is, failed rollouts included.
     """
     x0, t0 = jax.vmap(task.start)(keys)
     times = t0[:, None] + task.controller.problem.dt * jnp.arange(steps, dtype=x0.dtype)
@@ -88,11 +89,38 @@ def collect(
     samples, solved = rollout.extra
     here = rollout.alive[:, :-1]
     finite = jnp.all(jnp.array([_finite_rows(leaf) for leaf in jax.tree.leaves(samples)]), axis=0)
-    keep = (here & solved)[..., None] & finite
+    sound = (here & solved)[..., None] & finite
+    keep = sound & trusted(samples, sound, trust)
     metrics = jax.vmap(lambda rollout: scores(task.controller.problem, rollout))(rollout)
-    metrics |= {"teacher_failures": _share(~solved, here), "dropped": _share(~keep, here[..., None])}
+    metrics |= {
+        "teacher_failures": _share(~solved, here),
+        "dropped": _share(~sound, here[..., None]),
+        "distrusted": _share(sound & ~keep, here[..., None]),
+    }
     flat = jax.tree.map(lambda a: a.reshape(keep.size, *a.shape[3:]), samples)
     return Collected(flat, keep.reshape(-1), metrics)
+
+
+def trusted(samples: Sample, sound: Bool[Array, "..."], trust: float) -> Bool[Array, "..."]:
+    """Whether the teacher's control is where its Hamiltonian has its minimum, or near.
+
+    At a state where the quadratic model of the teacher holds it is, and the gradient there vanishes. A plan that one
+    iteration has not settled, or a state too far from it, leaves a gradient `g` instead, and the student would gain
+    `1/2 g' H^-1 g` by leaving the teacher: without bound, and on few rows (measured: 1e11 where the median is 0.1).
+    Rows are trusted up to `trust` times what the Hamiltonian distinguishes, the median of `1/2 du' H du` for the
+    distances `du` of the teacher's controls from their mean, over all rows that are `sound`.
+    """
+
+    def median(values: Array) -> Array:
+        return jnp.nanmedian(jnp.where(sound, values, jnp.nan))
+
+    gap = 0.5 * jnp.sum(samples.gradient * jnp.linalg.solve(samples.hessian, samples.gradient[..., None])[..., 0], -1)
+    weight = sound[..., None].astype(samples.control.dtype)
+    axes = tuple(range(sound.ndim))
+    controls = jnp.where(sound[..., None], samples.control, 0.0)
+    du = controls - jnp.sum(controls, axes) / jnp.maximum(jnp.sum(weight, axes), 1.0)
+    scale = median(0.5 * jnp.einsum("...i,...ij,...j->...", du, samples.hessian, du))
+    return ~(gap > trust * scale)
 
 
 def _share(event: Array, where: Array) -> Array:
