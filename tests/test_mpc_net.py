@@ -327,7 +327,7 @@ def test_samples_whose_hamiltonian_contradicts_the_teacher_are_not_trusted():
 
 
 def test_where_the_quadratic_model_holds_every_sample_is_trusted():
-    """A linear-quadratic teacher (its barrier is far away): the control is the minimum of the Hamiltonian wherever that is asked for."""
+    """A linear-quadratic teacher, its barrier far away: its control is the minimum of the Hamiltonian everywhere."""
     plain = dataclasses.replace(cart(limit=1e3), spread=jnp.ones(2))
     metrics = jax.jit(lambda keys: collect(
         plain, lambda o: jnp.zeros(NU), jnp.ones(()), keys, steps=10, neighbours=3, trust=1e-3
