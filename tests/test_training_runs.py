@@ -44,6 +44,7 @@ def test_a_finished_run_is_read_without_its_checkpoint_and_trained_again_only_fo
     seeds.clear()
     again = recipe(seeds).trained(Setting(), tmp_path)
     assert again.finished and again.curves == curves and len(curves) == 3 and not seeds
+    assert "resumed" not in again.folder.read_manifest()
     for a, b in zip(*map(jax.tree.leaves, (state, again.state)), strict=True):
         np.testing.assert_array_equal(a, b)
     assert seeds == [0]

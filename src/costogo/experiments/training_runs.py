@@ -127,7 +127,8 @@ class Recipe:
 
         def train_alone() -> Any:
             with lock:
-                RunFolder.create(place.path, config, resume=True)
+                if not (run.finished and place.checkpoints.exists()):  # to read a state is not to go on with a run
+                    RunFolder.create(place.path, config, resume=True)
                 return run.train()
 
         return replace(run, train=train_alone), lock
