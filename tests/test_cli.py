@@ -206,6 +206,8 @@ def test_a_distilled_run_end_to_end(capsys, tmp_path):
     assert "unknown export format '.txt'" in mistake(capsys, "export r --out policy.txt")
     assert "physics needs an anymal run" in mistake(capsys, "render --run-folder r --physics")
     assert "physics needs an anymal run, this one is of point_mass" in mistake(capsys, "evaluate r --physics 2")
+    for words in ("evaluate r --push 20 --mass-scale 1.2", "render --run-folder r --push 20 --mass-scale 1.2"):
+        assert "--push, --mass-scale means something in MuJoCo only" in mistake(capsys, words)
     code, out, _ = run(capsys, "render --run-folder r --steps 3 --out v.gif")
     assert code == 0 and (tmp_path / "v.gif").read_bytes().startswith(b"GIF89a")
 

@@ -51,6 +51,7 @@ class Evaluate:
         require(self.physics >= 0, f"physics is {self.physics}; pass a number of walks, or zero")
         system = getattr(trained.config, "system", "")
         require(not self.physics or system == "anymal", f"physics needs an anymal run, this one is of {system}")
+        self.conditions.require_use(bool(self.physics))
         TABLES[learner](self, trained)
 
 

@@ -71,6 +71,7 @@ class Render:
 
         require(self.steps >= 1, f"steps is {self.steps}; pass at least 1")
         trained = None if self.run_folder is None else TrainedRun.load(self.run_folder)
+        self.conditions.require_use(self.physics)
         if self.physics and (trained is None or getattr(trained.config, "system", "") != "anymal"):
             raise CostogoError("physics needs an anymal run; pass --run-folder, or leave out --physics")
         frames, fps = _expert(self, self.system) if trained is None else FRAMES[trained.kind](self, trained)

@@ -1,6 +1,8 @@
 """What the robot meets in full physics. Apart from the simulation, so that commands know it without MuJoCo."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from costogo.core.validate import require
 
 
 @dataclass(frozen=True)
@@ -17,3 +19,8 @@ class Conditions:
     """factor on all masses"""
     friction: float = 0.7
     """friction coefficient of the feet"""
+
+    def require_use(self, physics: bool) -> None:
+        """Raise if something is set that without physics would have no effect."""
+        odd = [f"--{f.name.replace('_', '-')}" for f in fields(self) if getattr(self, f.name) != f.default]
+        require(physics or not odd, f"{', '.join(odd)} means something in MuJoCo only; add --physics, or leave it out")
