@@ -127,7 +127,8 @@ def test_claims_on_elites():
 
 
 def test_shifts_are_related_to_slopes():
-    rows = d4.walks("hand", 0, lambda x: np.clip([*[4.0 * x[7]] * 4, *[-4.0 * x[6]] * 4, *[0.0] * 7], -1, 1), 3)
+    found = d4.walks(lambda x: np.clip([*[4.0 * x[7]] * 4, *[-4.0 * x[6]] * 4, *[0.0] * 7], -1, 1), 3)
+    rows = [{"arm": "hand", "seed": 0} | row for row in found]
     assert len(rows) == 14 and d4.correlation(rows, "hand", "pitch")[0] > 0.99
     assert d4.correlation(rows, "hand", "roll")[0] < -0.99
 

@@ -63,7 +63,7 @@ def test_fit_recovers_a_policy():
 def test_fit_is_stationary_in_the_whole_objective():
     """With residuals: the gradient of the printed objective, noise included, vanishes."""
     data = rows(noise=0.3)
-    fit = fit_policy(policy(hidden=2), data, iterations=1000, tolerance=1e-7)
+    fit = fit_policy(policy(hidden=2), data, iterations=3000, tolerance=1e-7)
 
     def objective(it):
         share = data.weights / data.weights.sum()

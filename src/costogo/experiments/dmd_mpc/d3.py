@@ -47,12 +47,16 @@ def tracking(policy: Any, environment: LegEnvironment, seed: int) -> tuple[float
 
 
 def tested_row(arm: str, run: Run) -> dict[str, Any]:
-    """Tracking on the leg of the training and on perturbed ones."""
+    """Tracking on the leg of the training and on perturbed ones. Found out once, then read."""
+    return {"arm": arm, "seed": run.setting.seed, **run.kept("tested", lambda: _tracked(run), draws=DRAWS)}
+
+
+def _tracked(run: Run) -> dict[str, Any]:
     policy = run.learner.policy(run.state)
     own, _ = tracking(policy, LegEnvironment(), 0)
     others = [tracking(policy, LegEnvironment(options=perturbed_leg(seed)), seed)[0] for seed in range(DRAWS)]
     return {
-        "arm": arm, "seed": run.setting.seed, "RMS error [mm]": round(1e3 * own, 2),
+        "RMS error [mm]": round(1e3 * own, 2),
         "median RMS, perturbed [mm]": round(1e3 * float(np.median(others)), 2),
         "perturbed below 20 mm": round(float(np.mean(np.array(others) < GOOD)), 2),
     }  # fmt: skip

@@ -11,6 +11,7 @@ from costogo.experiments.dmd_mpc.presets import DMDConfig
 from costogo.experiments.dmd_mpc.results import episode, motion_frames
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
+from costogo.experiments.training_runs import Run
 from costogo.sim.stochlite import slope_action
 from costogo.sim.tasks import GymnasiumEnvironment, StochliteEnvironment, perturbed_stochlite
 
@@ -26,25 +27,36 @@ def run(config: ExperimentConfig, folder: Path) -> None:
     from costogo.viz import write_video
 
     found = Comparison(DMDConfig(task="Stochlite"), ARMS).train(config, folder, 3)
-    steps = 100 if config.quick else 1000
+    steps, draws = (100, 2) if config.quick else (1000, DRAWS)
     media = write_comparisons(folder, [found])
-    policies = {
-        (arm, run.setting.seed): run.learner.policy(run.state) for arm, runs in found.runs.items() for run in runs
-    }
-    rows = [row for (arm, seed), policy in policies.items() for row in walks(arm, seed, policy, steps)]
-    rows += walks("hand-tuned shifts", 0, slope_action, steps)
+    rows, trials = [], []
+    for arm, run in ((arm, run) for arm, runs in found.runs.items() for run in runs):
+        label, tests = {"arm": arm, "seed": run.setting.seed}, tested(run, steps, draws)
+        rows += [label | row for row in tests["walks"]]
+        trials.append(label | {"success": tests["success"]})
+    rows += [{"arm": "hand-tuned shifts", "seed": 0} | row for row in walks(slope_action, steps)]
     write_rows(folder / "walks.csv", rows)
     media.append(draw_shifts(rows, folder / "shifts.png"))
-    frames, fps = motion_frames(found.base, policies["M-DeMoRL", 0], 0, steps)
+    first = found.runs["M-DeMoRL"][0]
+    frames, fps = motion_frames(found.base, first.learner.policy(first.state), 0, steps)
     media.append(write_video(frames, folder / "walk.mp4", fps=fps))
-    trials = perturbed(policies, steps)
     write_rows(folder / "perturbed.csv", trials)
     claims = write_claims(folder, claims_of(found, rows, trials))
     facts = {"preset": "cpu", "real steps": found.base.budget.steps, "perturbed robots": DRAWS}
     write_report(folder, "D4: a trot on slopes", claims + rows, media, facts)
 
 
-def walks(arm: str, seed: int, policy: Any, steps: int) -> list[dict[str, Any]]:
+def tested(run: Run, steps: int, draws: int) -> dict[str, Any]:
+    """The walks of a policy, and its success on perturbed robots. Found out once, then read."""
+
+    def work() -> dict[str, Any]:
+        policy = run.learner.policy(run.state)
+        return {"walks": walks(policy, steps), "success": perturbed(policy, steps, draws)}
+
+    return run.kept("tested", work, steps=steps, draws=draws)
+
+
+def walks(policy: Any, steps: int) -> list[dict[str, Any]]:
     """A walk on each slope: steps survived, return, and the mean shifts of the feet (m)."""
     rows = []
     for axis in ("pitch", "roll"):
@@ -55,7 +67,7 @@ def walks(arm: str, seed: int, policy: Any, steps: int) -> list[dict[str, Any]]:
             shown = episode(environment, policy, 0, steps)
             shifts = 0.1 * np.clip(shown.controls, -1.0, 1.0)
             rows.append({
-                "arm": arm, "seed": seed, "axis": axis, "slope": degrees, "steps": len(shown.rewards),
+                "axis": axis, "slope": degrees, "steps": len(shown.rewards),
                 "fell": int(shown.terminal), "return": round(float(shown.rewards.sum()), 1),
                 "x-shift": round(float(shifts[:, :LEGS].mean()), 4),
                 "y-shift": round(float(shifts[:, LEGS : 2 * LEGS].mean()), 4),
@@ -63,16 +75,13 @@ def walks(arm: str, seed: int, policy: Any, steps: int) -> list[dict[str, Any]]:
     return rows
 
 
-def perturbed(policies: dict[tuple[str, int], Any], steps: int) -> list[dict[str, Any]]:
-    """Frozen policies on other robots and random slopes: share that does not fall."""
-    rows = []
-    for (arm, seed), policy in policies.items():
-        fell = []
-        for draw in range(DRAWS if steps == 1000 else 2):
-            environment = StochliteEnvironment(options=perturbed_stochlite(draw))
-            fell.append(episode(GymnasiumEnvironment(environment, time_limit=1000), policy, draw, steps).terminal)
-        rows.append({"arm": arm, "seed": seed, "success": round(1.0 - float(np.mean(fell)), 3)})
-    return rows
+def perturbed(policy: Any, steps: int, draws: int) -> float:
+    """Share of other robots, on random slopes, that a frozen policy does not let fall."""
+    fell = []
+    for draw in range(draws):
+        environment = StochliteEnvironment(options=perturbed_stochlite(draw))
+        fell.append(episode(GymnasiumEnvironment(environment, time_limit=1000), policy, draw, steps).terminal)
+    return round(1.0 - float(np.mean(fell)), 3)
 
 
 def correlation(rows: list[dict[str, Any]], arm: str, axis: str) -> np.ndarray:
