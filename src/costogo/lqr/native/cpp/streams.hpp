@@ -54,11 +54,12 @@ inline void scatter(const Pack<T>* from, T* const* to, std::int64_t offset, int 
     }
 }
 
-// Knots that a Lanes stream holds at a time: enough to transpose whole blocks, few enough to stay in the first cache.
+// Knots that a Lanes stream holds at a time: enough to read every problem's memory in long runs (a vector's worth of
+// problems are more streams than a processor foresees), few enough for the second cache. Measured.
 template <class T>
 COSTOGO_INLINE int knots_held(int size, int knots) {
     int held = 1;
-    while (held < 8 && held * size < 8 * WIDTH<T>) held *= 2;
+    while (held < 16 && held * size < 128 * WIDTH<T>) held *= 2;
     return held < knots ? held : knots;
 }
 

@@ -142,7 +142,7 @@ struct Dims<0, 0> {
 
 // Up to this many columns (u, x, 1) in a matrix, problems are solved side by side: the arithmetic of small matrices
 // fills no vector, and packs have no latency to wait for. Measured; see docs/benchmarks.md.
-constexpr int LANES_COLUMNS = 12;
+constexpr int LANES_COLUMNS = COSTOGO_VECTOR_BYTES >= 64 ? 16 : 12;
 
 constexpr int padded(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 
