@@ -49,7 +49,7 @@ class Evaluate:
             f"plan is for runs of dmd_mpc, this one is of {learner}; leave it out",
         )
         require(self.physics >= 0, f"physics is {self.physics}; pass a number of walks, or zero")
-        system = getattr(trained.config, "system", "")
+        system = getattr(trained.config, "system", learner)
         require(not self.physics or system == "anymal", f"physics needs an anymal run, this one is of {system}")
         self.conditions.require_use(bool(self.physics))
         TABLES[learner](self, trained)

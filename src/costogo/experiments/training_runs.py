@@ -102,15 +102,17 @@ class Recipe:
         what no other is at, then waits for the others."""
         from filelock import Timeout
 
-        settings = list(settings)
-        for setting in settings:
-            run, lock = self._shared(setting, folder)
+        shared = [self._shared(setting, folder) for setting in settings]
+        for run, lock in shared:
             try:
                 with lock.acquire(timeout=0):
-                    _finish(run, then)
+                    _finish(replace(run), then)  # a copy, so that not all states stay in memory
             except Timeout:
                 continue
-        return [self.trained(setting, folder, then) for setting in settings]
+        for run, lock in shared:
+            with lock:
+                _finish(replace(run), then)
+        return [run for run, _ in shared]
 
     def _shared(self, setting: Any, folder: Path) -> tuple[Run, Any]:
         """A run whose folder several processes use, and its lock."""

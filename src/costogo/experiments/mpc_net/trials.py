@@ -28,6 +28,7 @@ from costogo.sim import (
     standing_state,
     track,
 )
+from costogo.sim.anymal import TIMESTEP
 from costogo.systems.legged.rigid_body import GRAVITY
 
 SETTLE = 0.5  # s, standing
@@ -42,7 +43,7 @@ def options_of(conditions: Conditions) -> SimulationOptions:
     require(conditions.latency >= 0.0, f"latency is {conditions.latency}; pass seconds, zero or more")
     typical = dataclasses.asdict(EstimateNoise.typical())
     scaled = {name: value * (1.0 if name == "correlation" else conditions.noise) for name, value in typical.items()}
-    steps = round(conditions.latency / float(anymal_model().opt.timestep))
+    steps = round(conditions.latency / TIMESTEP)
     pushes = (Push(PUSH_TIME, (0.0, conditions.push, 0.0)),) if conditions.push else ()
     return SimulationOptions(EstimateNoise(**scaled), steps, pushes, conditions.mass_scale, conditions.friction)
 

@@ -115,10 +115,7 @@ def trusted(samples: Sample, sound: Bool[Array, "..."], trust: float) -> Bool[Ar
         return jnp.nanmedian(jnp.where(sound, values, jnp.nan))
 
     gap = 0.5 * jnp.sum(samples.gradient * jnp.linalg.solve(samples.hessian, samples.gradient[..., None])[..., 0], -1)
-    weight = sound[..., None].astype(samples.control.dtype)
-    axes = tuple(range(sound.ndim))
-    controls = jnp.where(sound[..., None], samples.control, 0.0)
-    du = controls - jnp.sum(controls, axes) / jnp.maximum(jnp.sum(weight, axes), 1.0)
+    du = samples.control - jnp.mean(samples.control, tuple(range(sound.ndim)), where=sound[..., None])
     scale = median(0.5 * jnp.einsum("...i,...ij,...j->...", du, samples.hessian, du))
     return ~(gap > trust * scale)
 
