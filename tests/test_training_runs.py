@@ -83,6 +83,15 @@ def test_what_was_found_out_is_kept_under_the_same_conditions(tmp_path):
     assert len(calls) == 2
 
 
+def test_what_is_finished_is_told_without_training(tmp_path):
+    seeds, settings = [], [Setting(seed) for seed in range(3)]
+    recipe().trained(settings[1], tmp_path)
+    killed = recipe().trained(settings[2], tmp_path).folder.metrics
+    killed.write_text("".join(killed.read_text().splitlines(keepends=True)[:-1]))
+    assert [run.setting.seed for run in recipe(seeds).finished(settings, tmp_path)] == [1] and not seeds
+    assert not (tmp_path / recipe().name_of(settings[0])).exists()
+
+
 def test_a_folder_of_another_setting_is_not_read(tmp_path):
     run = recipe().trained(Setting(), tmp_path)
     RunFolder.create(tmp_path / "other", {"learner": "toy", "seed": 7})

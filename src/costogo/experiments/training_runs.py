@@ -114,6 +114,11 @@ class Recipe:
                 _finish(replace(run), then)
         return [run for run, _ in shared]
 
+    def finished(self, settings: Iterable[Any], folder: Path) -> list[Run]:
+        """Those of the runs that are finished: nothing is trained, and nobody waited for."""
+        there = [setting for setting in settings if (folder / self.name_of(setting) / "metrics.csv").exists()]
+        return [run for run, _ in (self._shared(setting, folder) for setting in there) if run.finished]
+
     def _shared(self, setting: Any, folder: Path) -> tuple[Run, Any]:
         """A run whose folder several processes use, and its lock."""
         try:
