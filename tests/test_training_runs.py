@@ -25,7 +25,7 @@ def recipe(trained=None):
     told = [] if trained is None else trained
     plain = Recipe(
         "toy", lambda setting: regression(), told=lambda setting: {"what": "toy"},
-        options=lambda setting, learner: {"epochs": 3, "evaluate_every": 1},
+        options=lambda setting, learner: {"epochs": 3, "evaluate_every": 1, "checkpoint_every": 1},
     )  # fmt: skip
 
     class Watched(Recipe):
@@ -40,6 +40,7 @@ def test_a_finished_run_is_read_without_its_checkpoint_and_trained_again_only_fo
     seeds = []
     first = recipe(seeds).trained(Setting(), tmp_path)
     state, curves = first.state, first.curves
+    assert [path.name for path in first.folder.checkpoints.iterdir()] == ["epoch_00000003.npz"]
     shutil.rmtree(first.folder.checkpoints)
     seeds.clear()
     again = recipe(seeds).trained(Setting(), tmp_path)

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from costogo.core.errors import MissingExtraError
-from costogo.io import RunFolder, train
+from costogo.io import CheckpointFolder, RunFolder, train
 from costogo.io.checkpoints import write_atomically
 from costogo.io.runs import read_rows
 
@@ -144,6 +144,7 @@ class Recipe:
 def _finish(run: Run, then: Callable[[Run], Any] | None) -> Run:
     if not run.finished:
         _ = run.state
+        CheckpointFolder(run.folder.checkpoints).thin(1)  # of dozens of runs with their replay, three each are too much
     if then is not None:
         then(run)
     return run
