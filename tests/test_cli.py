@@ -237,5 +237,5 @@ def test_reproduce_runs_an_experiment_and_shows_its_verdicts(capsys, tmp_path, m
     assert "fake/x1" in run(capsys, "reproduce")[1]
     code, out, _ = run(capsys, "reproduce fake/x1 --quick --seeds 3")
     assert code == 0 and "| water is wet | wet | wet | reproduced | 3 |" in out
-    (row,) = csv.DictReader((tmp_path / "results" / "fake" / "x1" / "claims.csv").open())
+    (row,) = csv.DictReader((tmp_path / "results" / "quick" / "fake" / "x1" / "claims.csv").open())
     assert row["verdict"] == "reproduced" and row["machine"] and row["date"]

@@ -21,7 +21,7 @@ class Curve:
 
     def __init__(self, setting, divergence):
         self.setting = setting
-        self.curves = [{"epoch": i + 1, "divergence": d} for i, d in enumerate(divergence)]
+        self.curves = [{"epoch": i + 1, "divergence": d, "cost": 100.0 * d} for i, d in enumerate(divergence)]
 
 
 def comparison(system, rows, variants=({"hidden": 5}, {"hidden": 10}), methods=("constrained", "variational")):
@@ -44,9 +44,24 @@ def test_claims_of_the_swimmer():
     cost = {("constrained", 5): (11.0, 11.5, 13.0), ("variational", 10): (13.0, 14.0, 15.0)}
     found = comparison("swimmer", rows_of(lambda m, h, s: {"cost": cost.get((m, h), (11.0,) * 3)[s]}))
     verdicts = [claim.verdict for claim in g1.claims(found)]
-    assert verdicts == ["partly", "reproduced", "reproduced", "not reproduced", "reproduced"]
+    assert verdicts == ["partly", "reproduced", "reproduced", "not reproduced", "not run", "reproduced"]
     found.runs = [Curve(GPSConfig(), [1.0] * 50)]
     assert g1.claims(found)[-1].verdict == "not reproduced"
+
+
+@pytest.mark.parametrize(
+    ("adapted", "verdict"), [(0.5, "reproduced"), (2.0, "not reproduced"), (1e9, "not reproduced")]
+)
+def test_claim_that_importance_sampling_converges_sooner(adapted, verdict):
+    """Iterations in which 100 times the curve falls to 12: a faster fall of both is needed; never is not sooner."""
+    found = comparison("swimmer", rows_of(lambda m, h, s: {"cost": 11.0}))
+    found.seeds |= {"importance": 1, "adapted": 1}
+    falls = {"constrained": 1.0, "importance": 0.5, "adapted": adapted}
+    found.runs = [
+        Curve(GPSConfig(method=method), np.exp(-np.arange(1, 100) / (10.0 * slow))) for method, slow in falls.items()
+    ]
+    claim = g1._sooner(found, 12.0)
+    assert claim.verdict == verdict and "constrained 22, importance 11" in claim.ours
 
 
 def test_claims_of_the_walker():
@@ -59,6 +74,23 @@ def test_claims_of_the_walker():
 
     verdicts = [claim.verdict for claim in g2.claims(comparison("walker", rows_of(values)))]
     assert verdicts == ["reproduced", "not reproduced", "not reproduced", "not reproduced"]
+
+
+@pytest.mark.parametrize(
+    ("method", "hidden", "good", "verdict"),
+    [
+        ("importance", 5, 0, "reproduced"), ("importance", 5, 1, "partly"), ("adapted", 5, 2, "not reproduced"),
+        ("importance", 10, 3, "no claim"), ("regression", 10, 0, "reproduced"), ("dagger", 5, 3, "not reproduced"),
+        ("variational", 10, 1, "partly"),
+    ],
+)  # fmt: skip
+def test_claims_of_methods_that_are_said_to_fail(method, hidden, good, verdict):
+    rows = [
+        {"method": method, "hidden": hidden, "seed": s, "starts": "training", "failed": int(s >= good), "speed": 2.0,
+         "seconds": 4.0} for s in range(3)
+    ]  # fmt: skip
+    (claim,) = g2.claims(comparison("walker", rows, ({"hidden": hidden},), (method,)))
+    assert claim.verdict == verdict and claim.ours.startswith(f"{good} of 3 seeds succeed: 4.00, 4.00, 4.00 s up")
 
 
 def test_claims_of_unseen_conditions():

@@ -1,5 +1,6 @@
 """Presets, comparisons, and the commands of dmd_mpc runs."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -13,6 +14,7 @@ from costogo.experiments.dmd_mpc.arms import Comparison
 from costogo.experiments.dmd_mpc.presets import CPU_BUDGETS, METHODS, DMDConfig, build, imagination
 from costogo.experiments.dmd_mpc.results import episode, summary
 from costogo.experiments.dmd_mpc.runs import RUNS
+from costogo.experiments.registry import ExperimentConfig
 from costogo.learn.dmd_mpc import BranchedRollouts, ImprovedRollouts
 from costogo.sim.tasks import GymnasiumEnvironment
 from costogo.solvers import LiteralElites
@@ -115,6 +117,34 @@ def test_nobody_learns():
     assert all(claim.verdict in ("reproduced", "partly", "not reproduced") for claim in claims)
     assert median.verdict == "not run"  # one task of four
     assert d1.claims([comparison([flat] * 4)] * 4)[-1].verdict != "not run"
+
+
+def test_one_task_more_leaves_the_others_in_the_report(tmp_path, monkeypatch):
+    """Runs are there for Reacher and not for the rest: asked for one task, D1 trains that one and reads Reacher."""
+    trained = []
+
+    def train(self, config, folder, seeds):
+        trained.append(self.base.task)
+        self.runs = comparison([[[0.0, 1.0]]] * 4).runs
+        return self
+
+    monkeypatch.setattr(Comparison, "train", train)
+    monkeypatch.setattr(Comparison, "there", lambda self, config, folder, seeds: self.base.task == "Reacher")
+    d1.run(ExperimentConfig(tmp_path, task="InvertedPendulum"), tmp_path)
+    assert trained == ["InvertedPendulum", "Reacher"]
+    assert "Reacher: the same final return" in (tmp_path / "claims.md").read_text()
+    trained.clear()
+    d1.run(ExperimentConfig(tmp_path), tmp_path)
+    assert trained == list(d1.TASKS)
+
+
+def test_finished_runs_are_there(tmp_path):
+    found = Comparison(DMDConfig(task="InvertedPendulum"), {"SAC": {"method": "sac"}})
+    config = ExperimentConfig(tmp_path, quick=True)
+    assert not found.there(config, tmp_path / "d1", 1)
+    found.train(config, tmp_path / "d1", 1)
+    assert found.there(config, tmp_path / "d1", 1)
+    assert not found.there(replace(config, seeds=2), tmp_path / "d1", 1)
 
 
 def test_claims_on_elites():

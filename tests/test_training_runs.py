@@ -25,7 +25,7 @@ def recipe(trained=None):
     told = [] if trained is None else trained
     plain = Recipe(
         "toy", lambda setting: regression(), told=lambda setting: {"what": "toy"},
-        options=lambda setting, learner: {"epochs": 3, "evaluate_every": 1},
+        options=lambda setting, learner: {"epochs": 3, "evaluate_every": 1, "checkpoint_every": 1},
     )  # fmt: skip
 
     class Watched(Recipe):
@@ -40,6 +40,7 @@ def test_a_finished_run_is_read_without_its_checkpoint_and_trained_again_only_fo
     seeds = []
     first = recipe(seeds).trained(Setting(), tmp_path)
     state, curves = first.state, first.curves
+    assert [path.name for path in first.folder.checkpoints.iterdir()] == ["epoch_00000003.npz"]
     shutil.rmtree(first.folder.checkpoints)
     seeds.clear()
     again = recipe(seeds).trained(Setting(), tmp_path)
@@ -81,6 +82,15 @@ def test_what_was_found_out_is_kept_under_the_same_conditions(tmp_path):
     assert found[0] == found[1] == {"mean": 0.1 + 0.2, "rows": [1, 2]} and len(calls) == 1
     run.kept("tested", work, starts=5)
     assert len(calls) == 2
+
+
+def test_what_is_finished_is_told_without_training(tmp_path):
+    seeds, settings = [], [Setting(seed) for seed in range(3)]
+    recipe().trained(settings[1], tmp_path)
+    killed = recipe().trained(settings[2], tmp_path).folder.metrics
+    killed.write_text("".join(killed.read_text().splitlines(keepends=True)[:-1]))
+    assert [run.setting.seed for run in recipe(seeds).finished(settings, tmp_path)] == [1] and not seeds
+    assert not (tmp_path / recipe().name_of(settings[0])).exists()
 
 
 def test_a_folder_of_another_setting_is_not_read(tmp_path):

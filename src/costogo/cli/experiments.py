@@ -27,13 +27,18 @@ class Reproduce:
     """number of seeds, if not the paper's"""
     task: str | None = None
     """dmd_mpc: one task instead of all"""
-    out: Path = Path("results")
-    """results folder"""
+    out: Path | None = None
+    """results folder (default: results, of smoke tests results/quick)"""
+
+    @property
+    def folder(self) -> Path:
+        """Results folder: a smoke test does not replace figures."""
+        return self.out or Path("results/quick" if self.quick else "results")
 
     @property
     def after_interrupt(self) -> str:
         """What to do after Ctrl-C."""
-        return f"Finished parts are saved in {self.out}; the same command goes on."
+        return f"Finished parts are saved in {self.folder}; the same command goes on."
 
     def run(self) -> None:
         """Run the experiment, print its verdicts."""
@@ -41,7 +46,7 @@ class Reproduce:
             say_table([["experiment", "what it shows"], *EXPERIMENTS.items()])
             return
         known("experiment", self.experiment, EXPERIMENTS)
-        config = ExperimentConfig(out=writable(self.out), quick=self.quick, seeds=self.seeds, task=self.task)
+        config = ExperimentConfig(out=writable(self.folder), quick=self.quick, seeds=self.seeds, task=self.task)
         say(f"{self.experiment}: {EXPERIMENTS[self.experiment]}")
         folder = run_experiment(self.experiment, config)
         say((folder / "claims.md").read_text())

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from costogo.core.errors import MissingExtraError
-from costogo.io import RunFolder, train
+from costogo.io import CheckpointFolder, RunFolder, train
 from costogo.io.checkpoints import write_atomically
 from costogo.io.runs import read_rows
 
@@ -114,6 +114,11 @@ class Recipe:
                 _finish(replace(run), then)
         return [run for run, _ in shared]
 
+    def finished(self, settings: Iterable[Any], folder: Path) -> list[Run]:
+        """Those of the runs that are finished: nothing is trained, and nobody waited for."""
+        there = [setting for setting in settings if (folder / self.name_of(setting) / "metrics.csv").exists()]
+        return [run for run, _ in (self._shared(setting, folder) for setting in there) if run.finished]
+
     def _shared(self, setting: Any, folder: Path) -> tuple[Run, Any]:
         """A run whose folder several processes use, and its lock."""
         try:
@@ -139,6 +144,7 @@ class Recipe:
 def _finish(run: Run, then: Callable[[Run], Any] | None) -> Run:
     if not run.finished:
         _ = run.state
+        CheckpointFolder(run.folder.checkpoints).thin(1)  # of dozens of runs with their replay, three each are too much
     if then is not None:
         then(run)
     return run

@@ -144,9 +144,13 @@ class CheckpointFolder:
             abandoned.unlink()
         path = self.folder / f"epoch_{epoch:08d}.npz"
         save_checkpoint(path, tree, metadata)
-        for old in self.paths()[: -self.keep]:
-            old.unlink()
+        self.thin(self.keep)
         return path
+
+    def thin(self, keep: int) -> None:
+        """Remove all but the newest `keep`."""
+        for old in self.paths()[:-keep]:
+            old.unlink()
 
     def load_latest(self, like: Any) -> tuple[Any, dict] | None:
         """Newest readable checkpoint, or None if there is none; warns about each damaged one it passes over."""

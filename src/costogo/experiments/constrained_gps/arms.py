@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from costogo.experiments.claims import write_rows
+from costogo.experiments.claims import Claim, judge, write_rows
 from costogo.experiments.constrained_gps.presets import GPSConfig
 from costogo.experiments.constrained_gps.results import draw_learning, draw_motion, references, summary
 from costogo.experiments.constrained_gps.runs import RUNS
@@ -68,3 +68,18 @@ class Comparison:
                 size = setting.hidden if setting.conditions is None else setting.conditions
                 media.append(draw_motion(run, folder / f"motion_{setting.method}_{size}.png"))
         return media
+
+
+def outcome(
+    task: str, arm: Mapping[str, Any], good: np.ndarray, told: str, *, fails: bool | None, enough: float
+) -> Claim:
+    """A method that, as published, `fails` or succeeds (None: not told) on a task; `good` tells the seeds that did
+    succeed, of which a share of `enough` is a success."""
+    share = float(good.mean())
+    published = {True: "fails", False: "succeeds", None: "not told"}[fails]
+    verdict = judge(share >= enough, share > 0) if fails is False else judge(share == 0, share < enough)
+    said = f"{int(good.sum())} of {len(good)} {'seed succeeds' if len(good) == 1 else 'seeds succeed'}: {told}"
+    return Claim(
+        f"{task}, {arm['hidden']} units: {arm['method']}", published, said,
+        "no claim" if fails is None else verdict, len(good),
+    )  # fmt: skip

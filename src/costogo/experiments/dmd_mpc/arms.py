@@ -30,12 +30,20 @@ class Comparison:
 
     def train(self, config: ExperimentConfig, folder: Path, seeds: int) -> "Comparison":
         """Train all runs, seed by seed; what is trained already is read."""
-        base = replace(self.base, steps=QUICK_EPOCHS * self.base.budget.epoch) if config.quick else self.base
-        arms = [(name, seed) for seed in range(config.seed_count(seeds)) for name in self.arms]
-        settings = [replace(base, seed=seed, **self.arms[name]) for name, seed in arms]
-        for (name, _), run in zip(arms, RUNS.all(settings, folder.parent / "runs"), strict=True):
+        settings = self._settings(config, seeds)
+        for (name, _), run in zip(settings, RUNS.all((s for _, s in settings), folder.parent / "runs"), strict=True):
             self.runs[name].append(run)
         return self
+
+    def there(self, config: ExperimentConfig, folder: Path, seeds: int) -> bool:
+        """Whether all runs are finished, so that `train` would only read them."""
+        settings = [setting for _, setting in self._settings(config, seeds)]
+        return len(RUNS.finished(settings, folder.parent / "runs")) == len(settings)
+
+    def _settings(self, config: ExperimentConfig, seeds: int) -> list[tuple[str, DMDConfig]]:
+        base = replace(self.base, steps=QUICK_EPOCHS * self.base.budget.epoch) if config.quick else self.base
+        arms = [(name, seed) for seed in range(config.seed_count(seeds)) for name in self.arms]
+        return [(name, replace(base, seed=seed, **self.arms[name])) for name, seed in arms]
 
     @property
     def curves(self) -> list[dict[str, Any]]:

@@ -22,8 +22,13 @@ REPRODUCED, NO_WORSE = 0.85, 1.0
 
 
 def run(config: ExperimentConfig, folder: Path) -> None:
-    """Train every method on every task; write curves, table of steps and claims."""
-    tasks = (config.task,) if config.task else TASKS
+    """Train every method on every task; write curves, table of steps and claims. Where one task is asked for, those
+    that are finished stay in the report."""
+    asked = (config.task,) if config.task else TASKS
+    tasks = [
+        task for task in dict.fromkeys((*TASKS, *asked))
+        if task in asked or Comparison(DMDConfig(task=task), ARMS).there(config, folder, 3)
+    ]  # fmt: skip
     found = [Comparison(DMDConfig(task=task), ARMS).train(config, folder, 3) for task in tasks]
     media = write_comparisons(folder, found)
     rows = write_claims(folder, claims(found))
@@ -54,7 +59,7 @@ def claims(found: list[Comparison]) -> list[Claim]:
     median = float(np.nanmedian(ratios)) if np.isfinite(ratios).any() else np.nan
     enough = len(found) >= len(TASKS)
     return [*made, Claim(
-        f"median over {len(TASKS)} tasks: fewer real steps than the best baseline", "0.7 times",
+        "median over tasks: fewer real steps than the best baseline", "0.7 times",
         f"{median:.2f} times, of {len(found)} {'tasks' if len(found) > 1 else 'task'}",
         judge(median <= REPRODUCED, median <= NO_WORSE) if enough else "not run", len(found[0].runs[OURS]),
     )]  # fmt: skip

@@ -68,7 +68,10 @@ class Comparison:
             for colour, arm in zip(cycle(COLOURS), self.arms, strict=False):
                 rows = [row for row in self.curves if row["arm"] == arm]
                 mean_and_interval(ax, rows, "epoch", column, colour, arm)
-            ax.set(xlabel="round", title=title, yscale="log" if column in ("cost", "violation") else "linear")
+            ax.set(xlabel="round", title=title)
+            if column in ("cost", "violation"):  # intervals of few seeds go below zero
+                values = [row[column] for row in self.curves if row.get(column)]
+                ax.set(yscale="log", ylim=(min(values) / 1.5, max(values) * 1.5))
         axes.flat[0].legend(fontsize=7)
         return save(fig, path)
 
