@@ -29,16 +29,16 @@ def mean_and_range(ax: Axes, rows: Iterable[dict[str, Any]], x: str, y: str, col
 
 
 def mean_and_interval(
-    ax: Axes, rows: Iterable[dict[str, Any]], x: str, y: str, colour: str, label: str, level: float = 0.95
+    ax: Axes, rows: Iterable[dict[str, Any]], x: str, y: str, colour: str, label: str, *, band: bool = True
 ) -> None:
-    """Mean over seeds as a line, its confidence interval (Student's t) as a band; one seed has no band."""
+    """Mean over seeds as a line, its 95 % interval (Student's t) as a `band`; one seed has none."""
     points, values = seed_table(rows, x, y)
     if not values.size:
         return
     mean, n = values.mean(axis=0), len(values)
     ax.plot(points, mean, color=colour, label=label)
-    if n > 1:
-        half = student_t.ppf(0.5 + level / 2, n - 1) * values.std(axis=0, ddof=1) / np.sqrt(n)
+    if band and n > 1:
+        half = student_t.ppf(0.975, n - 1) * values.std(axis=0, ddof=1) / np.sqrt(n)
         ax.fill_between(points, mean - half, mean + half, color=colour, alpha=0.18, linewidth=0)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from costogo.experiments.reporting import mean_and_interval
 from costogo.experiments.training_runs import Run
 
 STARTS = 40
+FEW = 6  # arms whose intervals can be told apart
 CURVES = (
     ("survival", "survival of the student [s]"),
     ("cost", "cost per second, no barrier"),
@@ -59,20 +59,25 @@ class Comparison:
         return f"{', '.join(parts)}{unit and ' ' + unit}"
 
     def draw(self, path: Path) -> Path:
-        """Survival, cost, violation and loss against rounds: mean and 95 % interval over seeds."""
+        """Survival, cost, violation and loss against rounds: mean over seeds, and of a few arms its 95 % interval."""
         from costogo.viz import COLOURS, figure, save
 
         shown = [(column, title) for column, title in CURVES if any(row.get(column) for row in self.curves)]
+        few = len(self.arms) <= FEW
         fig, axes = figure(1, len(shown), size=(3.4, 2.8))
         for ax, (column, title) in zip(axes.flat, shown, strict=True):
-            for colour, arm in zip(cycle(COLOURS), self.arms, strict=False):
-                rows = [row for row in self.curves if row["arm"] == arm]
-                mean_and_interval(ax, rows, "epoch", column, colour, arm)
+            for number, arm in enumerate(self.arms):
+                rows, colour = [row for row in self.curves if row["arm"] == arm], COLOURS[number % len(COLOURS)]
+                mean_and_interval(ax, rows, "epoch", column, colour, arm, band=few)
+                ax.lines[-1].set_linestyle(("-", "--")[number // len(COLOURS) % 2])
             ax.set(xlabel="round", title=title)
             if column in ("cost", "violation"):  # intervals of few seeds go below zero
                 values = [row[column] for row in self.curves if row.get(column)]
                 ax.set(yscale="log", ylim=(min(values) / 1.5, max(values) * 1.5))
-        axes.flat[0].legend(fontsize=7)
+        if few:
+            axes.flat[0].legend(fontsize=7)
+        else:
+            axes.flat[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
         return save(fig, path)
 
 
