@@ -25,11 +25,9 @@ def run(config: ExperimentConfig, folder: Path) -> None:
     """Train every method on every task; write curves, table of steps and claims. Where one task is asked for, those
     that are finished stay in the report."""
     asked = (config.task,) if config.task else TASKS
-    tasks = [
-        task for task in dict.fromkeys((*TASKS, *asked))
-        if task in asked or Comparison(DMDConfig(task=task), ARMS).there(config, folder, 3)
-    ]  # fmt: skip
-    found = [Comparison(DMDConfig(task=task), ARMS).train(config, folder, 3) for task in tasks]
+    every = [Comparison(DMDConfig(task=task), ARMS) for task in dict.fromkeys((*TASKS, *asked))]
+    found = [c.train(config, folder, 3) for c in every if c.base.task in asked or c.there(config, folder, 3)]
+    tasks = [comparison.base.task for comparison in found]
     media = write_comparisons(folder, found)
     rows = write_claims(folder, claims(found))
     table = [row for comparison in found for row in comparison.summary]
