@@ -18,6 +18,7 @@ from benchmarks.cases import (  # noqa: E402
     adjoint,
     anymal_mpc,
     bounded,
+    imitation,
     planning,
     riccati,
     sac,
@@ -28,7 +29,7 @@ from benchmarks.cases import (  # noqa: E402
 from benchmarks.cases.common import Case, Settings  # noqa: E402
 from benchmarks.report import fill, machine, markdown_table, write_csv  # noqa: E402
 
-MODULES = (riccati, scaling, bounded, swing_up, adjoint, anymal_mpc, walker_gps, planning, sac)
+MODULES = (riccati, scaling, bounded, swing_up, adjoint, imitation, anymal_mpc, walker_gps, planning, sac)
 CASES: dict[str, Case] = {module.CASE.name: module.CASE for module in MODULES}
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"

@@ -42,9 +42,11 @@ def implementation(choice: str) -> Iterator[None]:
     """Functions traced inside use this implementation of the sweeps."""
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = choice
+    jax.clear_caches()  # of traces of jitted functions further in, made under another implementation
     try:
         yield
     finally:
+        jax.clear_caches()
         del os.environ[VARIABLE]
         if before is not None:
             os.environ[VARIABLE] = before
