@@ -7,10 +7,10 @@ import pytest
 
 from costogo import CostogoError
 from costogo.cli.train_constrained_gps import TrainConstrainedGPS
-from costogo.experiments.constrained_gps import disturbed, g1, g2, generalising
+from costogo.experiments.constrained_gps import disturbed, g1, g2, generalising, tuning
 from costogo.experiments.constrained_gps.arms import Comparison
-from costogo.experiments.constrained_gps.presets import GPSConfig, build, setting_of
-from costogo.experiments.constrained_gps.results import motions, summary, up_for
+from costogo.experiments.constrained_gps.presets import METHODS, GPSConfig, build, setting_of
+from costogo.experiments.constrained_gps.results import motions, name_of, summary, up_for
 from costogo.experiments.constrained_gps.runs import RUNS
 from costogo.learn.constrained_gps import Rollouts
 from costogo.nn import GaussianPolicy
@@ -119,6 +119,17 @@ def test_names():
     assert name == "walker-variational-5units-samples=10-seed2"
 
 
+def test_every_method_is_tuned_with_three_values_of_a_number_that_it_has():
+    """The default among them is the run that the experiments use."""
+    for method in METHODS:
+        settings = tuning.variants(GPSConfig(), method)
+        option, _ = tuning.TRIED[method]
+        values = {float(getattr(build(setting).learner, option)) for setting in settings}
+        assert len(values) == 3
+        assert sum(RUNS.name_of(setting) == f"swimmer-{method}-10units-seed0" for setting in settings) == 1
+    assert name_of(settings[0]) == "dagger, 10 units, first_scale 0.1"
+
+
 @pytest.mark.parametrize(
     ("wrong", "answer"),
     [
@@ -127,7 +138,8 @@ def test_names():
         ({"hidden": 0}, "hidden is 0"),
         ({"conditions": 2}, "conditions is 2, but swimmer"),
         ({"rate": -1.0}, "rate is -1.0"),
-        ({"rate": 0.1, "method": "variational"}, "has no multipliers"),
+        ({"rate": 0.1, "method": "variational"}, "rate is 0.1, but the variational method has none"),
+        ({"share": 0.1}, "share is 0.1, but the constrained method has none"),
     ],
 )
 def test_mistakes(wrong, answer):

@@ -20,6 +20,7 @@ EXPERIMENTS = {
     "mpc_net/e5": "minutes of MPC data until the policy is stable",
     "mpc_net/obstacle": "a point mass passes a disc on either side: experts or one network",
     "mpc_net/ladder": "every ablation with five seeds on ballbot and planar walker",
+    "constrained_gps/tuning": "guided policy search: three values of one number for each method, on one seed",
     "constrained_gps/g1": "a swimmer: guided policy search with 5 and 10 hidden units",
     "constrained_gps/g2": "a planar walker: guided policy search with 5 and 10 hidden units",
     "constrained_gps/g3": "a walker on uneven ground: trained on one or three grounds, tried on four others",

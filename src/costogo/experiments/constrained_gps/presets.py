@@ -31,6 +31,12 @@ METHODS: dict[str, Callable[..., Any]] = {
     "regression": CostWeightedRegression,
     "dagger": Dagger,
 }
+TUNABLE = {  # options of the learners, and the methods that have them
+    "rate": ("constrained",),
+    "first_scale": tuple(METHODS),
+    "adapt_scale": ("adapted",),
+    "share": ("regression",),
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,12 @@ class GPSConfig:
     """outer iterations; constrained: trajectories, policy, multipliers"""
     rate: float | None = None
     """step of the multipliers, constrained only; by default 0.1 (swimmer) or 0.2 (walker)"""
+    first_scale: float | None = None
+    """factor of the cost at first; by default 0.1 (constrained, variational) or 1"""
+    adapt_scale: float | None = None
+    """factor of the cost when trajectories are adapted, adapted only; by default 1"""
+    share: float | None = None
+    """effective share of the rollouts, regression only; by default 0.1"""
     samples: int = 20
     """samples of every knot that the policy is fitted to, an even number"""
     fit_iterations: int = 150
@@ -59,11 +71,13 @@ class GPSConfig:
         known("system", self.system, SYSTEMS)
         known("method", self.method, METHODS)
         require(self.hidden >= 1, f"hidden is {self.hidden}; pass at least 1")
-        require(self.rate is None or self.rate > 0, f"rate is {self.rate}; pass a positive number")
-        require(
-            self.rate is None or self.method == "constrained",
-            f"rate is {self.rate}, but the {self.method} method has no multipliers; leave it out",
-        )
+        for name, methods in TUNABLE.items():
+            value = getattr(self, name)
+            require(value is None or value > 0, f"{name} is {value}; pass a positive number")
+            require(
+                value is None or self.method in methods,
+                f"{name} is {value}, but the {self.method} method has none; leave it out",
+            )
         require(
             self.conditions is None or self.system in CONDITIONS,
             f"conditions is {self.conditions}, but {self.system} has conditions of its own; leave it out",
@@ -82,7 +96,9 @@ def build(config: GPSConfig) -> Judged:
     """The learner of a configuration."""
     setting = setting_of(config)
     solver = GaussianDDP(covariance_cap=setting.covariance_cap, state_limit=setting.state_limit)
-    options: dict[str, Any] = {"rate": config.rate or setting.rate} if config.method == "constrained" else {}
+    options = {name: value for name in TUNABLE if (value := getattr(config, name)) is not None}
+    if config.method == "constrained":
+        options = {"rate": setting.rate} | options
     learner = METHODS[config.method](
         setting.task, solver=solver, first_iterations=setting.first_iterations, samples=config.samples,
         fit_iterations=config.fit_iterations, tail=setting.tail, **options,

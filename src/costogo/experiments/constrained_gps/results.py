@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from costogo.experiments.constrained_gps.presets import CONDITIONS, GPSConfig, build, setting_of
+from costogo.experiments.constrained_gps.presets import CONDITIONS, TUNABLE, GPSConfig, build, setting_of
 from costogo.experiments.constrained_gps.tasks import TEST_STEPS, WARM_UP, walker_dynamics, walking_cost
 from costogo.experiments.reporting import mean_and_range
 from costogo.experiments.training_runs import Run
@@ -69,10 +69,11 @@ def references(config: GPSConfig) -> dict[str, float]:
 
 
 def name_of(setting: GPSConfig) -> str:
-    """Method and size of an arm, in words."""
-    if setting.conditions is None:
-        return f"{setting.method}, {setting.hidden} units"
-    return f"{setting.method}, {setting.conditions} {CONDITIONS[setting.system]}"
+    """Method, size and numbers of an arm, in words."""
+    alone = setting.conditions is None
+    size = f"{setting.hidden} units" if alone else f"{setting.conditions} {CONDITIONS[setting.system]}"
+    numbers = [f"{name} {value:g}" for name in TUNABLE if (value := getattr(setting, name)) is not None]
+    return ", ".join([setting.method, size, *numbers])
 
 
 def draw_learning(runs: Sequence[Run], path: Path, lines: dict[str, float] | None = None) -> Path:

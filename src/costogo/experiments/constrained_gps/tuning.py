@@ -1,0 +1,63 @@
+"""What every method was given for tuning: one number of its own, three values, one seed (spec constrained_gps 7)."""
+
+from pathlib import Path
+from typing import Any
+
+from costogo.experiments.claims import Claim, write_claims, write_rows
+from costogo.experiments.constrained_gps.arms import shrunk, tested
+from costogo.experiments.constrained_gps.presets import METHODS, GPSConfig, build
+from costogo.experiments.constrained_gps.results import draw_learning, references
+from costogo.experiments.constrained_gps.runs import RUNS
+from costogo.experiments.registry import ExperimentConfig
+from costogo.experiments.reporting import write_report
+from costogo.experiments.training_runs import Run
+
+TASKS = {"swimmer": 100, "walker": 30}  # and iterations
+# The number and its values; None is the default, so that those runs are the experiments' own.
+TRIED: dict[str, tuple[str, tuple[float | None, ...]]] = {
+    "constrained": ("rate", (0.03, None, 0.5)),
+    "variational": ("first_scale", (0.03, None, 0.3)),
+    "importance": ("first_scale", (0.1, 0.3, None)),
+    "adapted": ("adapt_scale", (0.3, None, 3.0)),
+    "regression": ("share", (0.03, None, 0.3)),
+    "dagger": ("first_scale", (0.1, 0.3, None)),
+}
+
+
+def run(config: ExperimentConfig, folder: Path) -> None:
+    """Train every method with three values of its number on both tasks; write costs, curves and the table."""
+    rows, media, made = [], [], []
+    for system, iterations in TASKS.items():
+        base = GPSConfig(system=system, iterations=iterations)
+        base = shrunk(base) if config.quick else base
+        settings = [setting for method in METHODS for setting in variants(base, method)]
+        runs = RUNS.all(settings, folder.parent / "runs", tested)
+        rows += [row_of(run) for run in runs]
+        made += [claim(system, method, [row for row in rows if row["task"] == system]) for method in METHODS]
+        for method in METHODS:
+            own = [run for run in runs if run.setting.method == method]
+            media.append(draw_learning(own, folder / f"{system}_{method}.png", references(base)))
+    write_rows(folder / "summary.csv", rows)
+    write_report(folder, "Tuning", write_claims(folder, made) + rows, media, {"iterations": TASKS})
+
+
+def variants(base: GPSConfig, method: str) -> list[GPSConfig]:
+    """The three settings of a method."""
+    option, values = TRIED[method]
+    return [GPSConfig(**{**vars(base), "method": method, option: value}) for value in values]
+
+
+def row_of(run: Run) -> dict[str, Any]:
+    """Which value a run had, and how its policy did from the training starts."""
+    method = run.setting.method
+    option, _ = TRIED[method]
+    found = next(row for row in tested(run) if row["starts"] == "training")
+    value = float(getattr(build(run.setting).learner, option))
+    return {"task": run.setting.system, "method": method, "number": option, "value": value} | found
+
+
+def claim(system: str, method: str, rows: list[dict[str, Any]]) -> Claim:
+    """The costs of a method's three settings."""
+    own = [row for row in rows if row["method"] == method]
+    costs = ", ".join(f"{row['cost']:.4g} with {row['value']:g}" for row in own)
+    return Claim(f"{system}: {method}, {own[0]['number']}", "not told", f"cost {costs}", "no claim", 1)
