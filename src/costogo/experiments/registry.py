@@ -34,7 +34,8 @@ EXPERIMENTS = {
     "mpc_net/physics": "the quadruped in MuJoCo under MPC and learned policy, with noisy estimates",
 }
 
-WITH_TASKS = ("dmd_mpc/d1", "dmd_mpc/d2", "dmd_mpc/d3", "dmd_mpc/d5")  # those that run on any task
+# Those that can be asked for one task.
+WITH_TASKS = ("constrained_gps/tuning", "dmd_mpc/d1", "dmd_mpc/d2", "dmd_mpc/d3", "dmd_mpc/d5")
 
 
 @dataclass(frozen=True)

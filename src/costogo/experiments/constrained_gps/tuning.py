@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from costogo.core.errors import known
 from costogo.experiments.claims import Claim, write_claims, write_rows
 from costogo.experiments.constrained_gps.arms import shrunk, tested
 from costogo.experiments.constrained_gps.presets import METHODS, GPSConfig, build
@@ -25,20 +26,26 @@ TRIED: dict[str, tuple[str, tuple[float | None, ...]]] = {
 
 
 def run(config: ExperimentConfig, folder: Path) -> None:
-    """Train every method with three values of its number on both tasks; write costs, curves and the table."""
-    rows, media, made = [], [], []
-    for system, iterations in TASKS.items():
-        base = GPSConfig(system=system, iterations=iterations)
-        base = shrunk(base) if config.quick else base
-        settings = [setting for method in METHODS for setting in variants(base, method)]
-        runs = RUNS.all(settings, folder.parent / "runs", tested)
-        rows += [row_of(run) for run in runs]
-        made += [claim(system, method, [row for row in rows if row["task"] == system]) for method in METHODS]
-        for method in METHODS:
-            own = [run for run in runs if run.setting.method == method]
-            media.append(draw_learning(own, folder / f"{system}_{method}.png", references(base)))
+    """Tune every method on the tasks, or on the one asked for; each has a folder of its own."""
+    if config.task is not None:
+        known("task", config.task, TASKS)
+    for system in [config.task] if config.task else TASKS:
+        base = GPSConfig(system=system, iterations=TASKS[system])
+        tune(shrunk(base) if config.quick else base, folder / system, folder.parent / "runs")
+
+
+def tune(base: GPSConfig, folder: Path, place: Path) -> None:
+    """Train every method with three values of its number on one task; write costs, curves and the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = RUNS.all([setting for method in METHODS for setting in variants(base, method)], place, tested)
+    rows, lines = [row_of(run) for run in runs], references(base)
     write_rows(folder / "summary.csv", rows)
-    write_report(folder, "Tuning", write_claims(folder, made) + rows, media, {"iterations": TASKS})
+    media = [
+        draw_learning([run for run in runs if run.setting.method == method], folder / f"{method}.png", lines)
+        for method in METHODS
+    ]
+    made = write_claims(folder, [claim(base.system, method, rows) for method in METHODS])
+    write_report(folder, f"Tuning: {base.system}", made + rows, media, {"iterations": base.iterations, **lines})
 
 
 def variants(base: GPSConfig, method: str) -> list[GPSConfig]:
