@@ -68,34 +68,40 @@ def references(config: GPSConfig) -> dict[str, float]:
     return {"demonstration": float(jnp.sum(jax.vmap(walking_cost)(shown.states[:-1], shown.controls, ts)))}
 
 
-def name_of(setting: GPSConfig) -> str:
-    """Method, size and numbers of an arm, in words."""
+def size_of(setting: GPSConfig) -> str:
+    """What makes the task or the policy of an arm larger, in words."""
     alone = setting.conditions is None
-    size = f"{setting.hidden} units" if alone else f"{setting.conditions} {CONDITIONS[setting.system]}"
+    return f"{setting.hidden} units" if alone else f"{setting.conditions} {CONDITIONS[setting.system]}"
+
+
+def name_of(setting: GPSConfig) -> str:
+    """Method and numbers of an arm, in words."""
     numbers = [f"{name} {value:g}" for name in TUNABLE if (value := getattr(setting, name)) is not None]
-    return ", ".join([setting.method, size, *numbers])
+    return ", ".join([setting.method, *numbers])
 
 
 def draw_learning(runs: Sequence[Run], path: Path, lines: dict[str, float] | None = None) -> Path:
-    """Cost of the policy against iterations, on training conditions solid and on unseen ones dotted; mean and range
-    over seeds; costs to compare with as thin lines."""
+    """Cost of the policy against iterations, a panel for each size; on training conditions solid, on unseen ones
+    dotted; mean and range over seeds; costs to compare with as thin lines."""
     from costogo.viz import COLOURS, figure, save
 
-    fig, axes = figure(1, 1, size=(5.2, 3.4))
-    ax = axes[0, 0]
-    for colour, name in zip(cycle(COLOURS), dict.fromkeys(name_of(run.setting) for run in runs), strict=False):
-        rows = [row for run in runs if name_of(run.setting) == name for row in run.curves]
-        mean_and_range(ax, rows, "epoch", "cost", colour, name)
-        before = len(ax.lines)
-        mean_and_range(ax, rows, "epoch", "unseen_cost", colour, "")
-        for line in ax.lines[before:]:
-            line.set(linestyle=":", label="_")
-    for name, cost in (lines or {}).items():
-        ax.axhline(cost, color="0.4", linewidth=0.9, linestyle="--", label=name)
-    ax.set(xlabel="iteration", title="cost of the policy (dotted: unseen starts)", yscale="log")
-    for which in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
-        which("{x:g}")  # not powers of ten: costs span less than two decades
-    ax.legend(fontsize=7)
+    sizes, names = (list(dict.fromkeys(part(run.setting) for run in runs)) for part in (size_of, name_of))
+    fig, axes = figure(1, len(sizes), size=(4.2, 3.4), sharey=True)
+    for ax, size in zip(axes.flat, sizes, strict=True):
+        for colour, name in zip(cycle(COLOURS), names, strict=False):
+            rows = [row for run in runs if (size_of(run.setting), name_of(run.setting)) == (size, name)
+                    for row in run.curves]  # fmt: skip
+            mean_and_range(ax, rows, "epoch", "cost", colour, name)
+            before = len(ax.lines)
+            mean_and_range(ax, rows, "epoch", "unseen_cost", colour, "")
+            for line in ax.lines[before:]:
+                line.set(linestyle=":", label="_")
+        for name, cost in (lines or {}).items():
+            ax.axhline(cost, color="0.4", linewidth=0.9, linestyle="--", label=name)
+        ax.set(xlabel="iteration", title=f"{size}: cost (dotted: unseen starts)", yscale="log")
+        for which in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+            which("{x:g}")  # not powers of ten: costs span less than two decades
+    axes.flat[-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1.0))
     return save(fig, path)
 
 
