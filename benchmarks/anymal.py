@@ -39,8 +39,6 @@ class Loop:
         self.controller = RecedingHorizon(task.problem(), solver=SLQ(), iterations=1, guess=task.guess)
         x, t = task.start(jax.random.key(0))
         self.at = Step(self.controller.init(x, t0=t), x, jnp.asarray(t, x.dtype))
-        # The jitted functions inside keep their traces, and with them another implementation of the sweep.
-        jax.clear_caches()
         with implementation(way):
             start = time.perf_counter()
             self.call = jax.jit(lambda *given: self.controller.step(*given)).lower(*self.at).compile()

@@ -10,23 +10,22 @@ from benchmarks.harness import interleave
 from benchmarks.ours import Compiled, compiled, implementation
 from benchmarks.report import Row
 from costogo.experiments.diff_mpc import x2
-from costogo.experiments.diff_mpc.imitation import SYSTEMS, ImitationConfig, build
+from costogo.experiments.diff_mpc.imitation import MODES, SYSTEMS, ImitationConfig, build
 from costogo.learn import Seeds
 
-MODES = ("mpc.dx", "mpc.cost", "mpc.cost.dx")
 KINDS = {"native": "native", "pure JAX": "jax"}
-X2_SEEDS = 8
 
 
 def run(settings: Settings) -> list[Row]:
     """Both settings of X2, and the MPC modes of X3 on 100 trajectories; a quick run takes the first."""
     works = [
-        (f"X2, {name}", Seeds(x2.learner(**setting), X2_SEEDS), x2.MARKS[-1]) for name, setting in x2.SETTINGS.items()
+        (f"X2, {name}", Seeds(x2.learner(**setting), x2.SEEDS), x2.MARKS[-1]) for name, setting in x2.SETTINGS.items()
     ]
-    if not settings.quick:
-        configs = [ImitationConfig(system, mode) for system in SYSTEMS for mode in MODES]
-        works += [(f"X3, {c.system}, {c.mode}", Seeds(build(c), c.seeds), c.epochs) for c in configs]
-    return [row for work in works[: 1 if settings.quick else None] for row in _rows(*work, settings)]
+    if settings.quick:
+        return _rows(*works[0], settings)
+    configs = [ImitationConfig(system, mode) for system in SYSTEMS for mode in MODES if mode.startswith("mpc")]
+    works += [(f"X3, {c.system}, {c.mode}", Seeds(build(c), c.seeds), c.epochs) for c in configs]
+    return [row for work in works for row in _rows(*work, settings)]
 
 
 def _rows(name: str, learner: Seeds, epochs: int, settings: Settings) -> list[Row]:

@@ -14,7 +14,7 @@ from costogo.experiments.reporting import write_report
 from costogo.experiments.training_runs import Run
 
 TASKS = {"swimmer": 100, "walker": 30}  # and iterations
-# The number and its values; None is the default, so that those runs are the experiments' own.
+# The number and its values. None is the default: with as many iterations, that run is the experiments' own.
 TRIED: dict[str, tuple[str, tuple[float | None, ...]]] = {
     "constrained": ("rate", (0.03, None, 0.5)),
     "variational": ("first_scale", (0.03, None, 0.3)),

@@ -15,6 +15,7 @@ from costogo.learn.diff_mpc import LQRImitation
 from costogo.viz import figure, save
 
 NX, NU = 3, 3
+SEEDS = 8
 SETTINGS = {
     "public code": {"control_limit": None, "batch_size": 128, "linear": True},
     "paper": {"control_limit": 1.0, "batch_size": 32, "linear": False},
@@ -42,7 +43,7 @@ def learner(control_limit: float | None, batch_size: int, linear: bool) -> LQRIm
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Train eight seeds in both settings; write curves, summary, figure and claims."""
-    seeds = config.seed_count(8, quick=3)
+    seeds = config.seed_count(SEEDS, quick=3)
     marks = (2,) if config.quick else MARKS
     curves: list[dict[str, Any]] = []
     for name, setting in SETTINGS.items():
