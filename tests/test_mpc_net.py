@@ -360,6 +360,7 @@ BAD = {
     "rounds": (lambda: learner(rounds=0), ["rounds", "0"]),
     "anneal": (lambda: learner(anneal=0.0), ["anneal", "0.0"]),
     "trust": (lambda: learner(trust=0.0), ["trust", "0.0", "inf"]),
+    "violation_weight": (lambda: learner(violation_weight=-1.0), ["violation_weight", "-1.0", "0 or more"]),
     "neighbours": (lambda: learner(neighbours=-1), ["neighbours", "-1"]),
     "capacity": (lambda: Ring.empty(sample(), 0), ["capacity", "0"]),
     "gating": (lambda: mixture(gating="hard"), ["gating", "hard", "softmax"]),

@@ -6,11 +6,11 @@ import pytest
 from costogo.experiments.claims import VERDICTS
 from costogo.experiments.mpc_net import e2, e3, e4, e5, ladder, obstacle
 from costogo.experiments.mpc_net.arms import Comparison
-from costogo.experiments.mpc_net.presets import MPCNetConfig
+from costogo.experiments.mpc_net.presets import MPCNetConfig, plain_quadruped
 from costogo.experiments.mpc_net.runs import RUNS
 from costogo.experiments.registry import ExperimentConfig
 
-PLACE = MPCNetConfig(system="anymal", gait="static_walk")
+PLACE = plain_quadruped("static_walk")
 ROW = {
     "survived 3 s": 1.0, "survived 6 s": 1.0, "survived 3 s, noise": 0.9, "cost": 10.0, "cost, noise": 12.0,
     "teacher's cost": 9.0, "violation": 1.0, "experts in use": 4, "collisions": 0.0, "passed below": 0.5,
@@ -39,6 +39,17 @@ def test_names_of_runs_tell_them_apart():
     assert RUNS.name_of(other) == "ballbot-loss=cloning-latent=32x32-alpha=0.0-seed3"
     settings = [MPCNetConfig(system="ballbot", **change) for change in ladder.ARMS.values()]
     assert len({RUNS.name_of(setting) for setting in settings}) == len(ladder.ARMS)
+
+
+def test_what_is_not_set_is_the_systems_own():
+    """And stands in the run's record; the comparisons on the quadruped start from a smaller network."""
+    own = MPCNetConfig(system="anymal", gait="static_walk")
+    assert (own.latent, MPCNetConfig(system="ballbot").latent, PLACE.latent) == ((128,), (32,), (32,))
+    assert min(own.violation_weight, own.neighbours - PLACE.neighbours) > 0 == PLACE.violation_weight
+    given = {"latent": (16, 16), "neighbours": 0, "violation_weight": 0.0}
+    told = vars(MPCNetConfig(system="anymal", **given))
+    assert {name: told[name] for name in given} == given
+    assert RUNS.name_of(own) != RUNS.name_of(PLACE)
 
 
 def test_a_comparison_says_and_draws(tmp_path):

@@ -10,23 +10,21 @@ import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims, write_rows
 from costogo.experiments.mpc_net.arms import STARTS
-from costogo.experiments.mpc_net.presets import MPCNetConfig, walking_task
+from costogo.experiments.mpc_net.presets import PAPER_GAITS, MPCNetConfig, walking_task
 from costogo.experiments.mpc_net.results import draw_gating, draw_learning, draw_response, student_rollout
 from costogo.experiments.mpc_net.runs import all_runs, exported, tested
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
 from costogo.experiments.training_runs import Run
 
-GAITS = ("trot", "static_walk")
-
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Train every gait and seed; write summary, figures and claims."""
     seeds, starts = config.seed_count(3), 4 if config.quick else STARTS
     summary, media = [], []
-    settings = [MPCNetConfig(system="anymal", gait=gait) for gait in GAITS]
+    settings = [MPCNetConfig(system="anymal", gait=gait) for gait in PAPER_GAITS]
     for number, run in all_runs(config, folder, settings, seeds, starts):
-        row = {"gait": GAITS[number], "seed": run.setting.seed, **tested(run, starts)}
+        row = {"gait": PAPER_GAITS[number], "seed": run.setting.seed, **tested(run, starts)}
         summary.append(row | exported(run, folder / "policies"))
         if run.setting.seed == 0:
             media += draw(run, folder)
@@ -57,7 +55,7 @@ def draw(run: Run, folder: Path) -> list[Path]:
 def claims(summary: list[dict[str, Any]], seeds: int) -> list[Claim]:
     """Acceptance checks 15 and the paper's sentences."""
     found = []
-    for gait in GAITS:
+    for gait in PAPER_GAITS:
         rows = [row for row in summary if row["gait"] == gait]
         three, six, minutes = (
             np.mean([row[name] for row in rows])

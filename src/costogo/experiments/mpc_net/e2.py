@@ -11,11 +11,10 @@ import numpy as np
 from costogo.experiments.claims import Claim, judge, write_claims
 from costogo.experiments.mpc_net import physics
 from costogo.experiments.mpc_net.arms import Comparison, write_comparisons
-from costogo.experiments.mpc_net.presets import MPCNetConfig
+from costogo.experiments.mpc_net.presets import PAPER_GAITS, plain_quadruped
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
 
-GAITS = ("trot", "static_walk")
 ARMS = {
     "Hamiltonian": {},
     "cloning, squared": {"loss": "cloning"},
@@ -26,7 +25,7 @@ ARMS = {
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Train all arms on both gaits, test them on the model and in full physics; write curves and claims."""
     seeds = config.seed_count(3)
-    found = [Comparison(MPCNetConfig(system="anymal", gait=g), ARMS).train(config, folder, seeds) for g in GAITS]
+    found = [Comparison(plain_quadruped(g), ARMS).train(config, folder, seeds) for g in PAPER_GAITS]
     media = write_comparisons(folder, found)
     fallen = physics.compare(config, folder, found)
     claims = [claim for comparison in found for claim in _claims(comparison, fallen, seeds)]

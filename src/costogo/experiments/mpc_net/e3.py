@@ -7,18 +7,17 @@ import numpy as np
 from costogo.experiments.claims import Claim, judge, write_claims
 from costogo.experiments.mpc_net import physics
 from costogo.experiments.mpc_net.arms import Comparison, write_comparisons
-from costogo.experiments.mpc_net.presets import MPCNetConfig
+from costogo.experiments.mpc_net.presets import plain_quadruped
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
 
 ARMS = {"two neighbours": {}, "no neighbours": {"neighbours": 0}}
-PLACE = MPCNetConfig(system="anymal", gait="static_walk")
 
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Train both arms on the walk, test them under noise on the model and in full physics; write curves and claims."""
     seeds = config.seed_count(3)
-    found = Comparison(PLACE, ARMS).train(config, folder, seeds)
+    found = Comparison(plain_quadruped("static_walk"), ARMS).train(config, folder, seeds)
     media = write_comparisons(folder, [found])
     shaken = physics.compare(config, folder, [found])
     rows = write_claims(folder, _claims(found, shaken, seeds))

@@ -6,12 +6,11 @@ import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims
 from costogo.experiments.mpc_net.arms import Comparison, write_comparisons
-from costogo.experiments.mpc_net.presets import MPCNetConfig
+from costogo.experiments.mpc_net.presets import PAPER_GAITS, plain_quadruped
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
 
-GAITS = ("trot", "static_walk")
-WIDTH = MPCNetConfig().latent[0]
+WIDTH = plain_quadruped("trot").latent[0]
 ARMS = {
     "8 experts": {},
     "one network": {"experts": 1},
@@ -25,7 +24,7 @@ PUBLISHED = {"trot": 3, "static_walk": 4}
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Train all arms on both gaits; write curves, experts in use and claims."""
     seeds = config.seed_count(3)
-    found = [Comparison(MPCNetConfig(system="anymal", gait=g), ARMS).train(config, folder, seeds) for g in GAITS]
+    found = [Comparison(plain_quadruped(g), ARMS).train(config, folder, seeds) for g in PAPER_GAITS]
     media = write_comparisons(folder, found)
     rows = write_claims(folder, [claim for comparison in found for claim in _claims(comparison, seeds)])
     table = [row for comparison in found for row in comparison.summary]

@@ -6,27 +6,26 @@ from typing import Any
 import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims, write_rows
-from costogo.experiments.mpc_net.presets import MPCNetConfig
+from costogo.experiments.mpc_net.presets import PAPER_GAITS, MPCNetConfig
 from costogo.experiments.mpc_net.runs import all_runs
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import mean_and_interval, write_report
 from costogo.experiments.training_runs import Run
 
-GAITS = ("trot", "static_walk")
 STABLE = 0.9  # of the starts of the evaluation survive
 
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Survival against minutes of data for every gait; write curves, figure and claims."""
     seeds = config.seed_count(3)
-    settings = [MPCNetConfig(system="anymal", gait=gait) for gait in GAITS]
+    settings = [MPCNetConfig(system="anymal", gait=gait) for gait in PAPER_GAITS]
     rows = [
-        {"gait": GAITS[number], **row}
+        {"gait": PAPER_GAITS[number], **row}
         for number, run in all_runs(config, folder, settings, seeds)
         for row in against_minutes(run)
     ]
     write_rows(folder / "survival.csv", rows)
-    table = write_claims(folder, [_claim(gait, [r for r in rows if r["gait"] == gait], seeds) for gait in GAITS])
+    table = write_claims(folder, [_claim(gait, [r for r in rows if r["gait"] == gait], seeds) for gait in PAPER_GAITS])
     write_report(folder, "E-5: minutes of data", table, [draw(rows, folder / "survival.png")], {"seeds": seeds})
 
 
@@ -62,7 +61,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> Path:
     from costogo.viz import COLOURS, figure, save
 
     fig, axes = figure(1, 1, size=(5.0, 3.0))
-    for gait, colour in zip(GAITS, COLOURS, strict=False):
+    for gait, colour in zip(PAPER_GAITS, COLOURS, strict=False):
         own = [row for row in rows if row["gait"] == gait]
         mean_and_interval(axes[0, 0], own, "minutes, at most", "survived", colour, gait)
     axes[0, 0].set(xlabel="minutes of MPC data, at most", ylabel="share of starts survived for 3 s", ylim=(-0.02, 1.02))

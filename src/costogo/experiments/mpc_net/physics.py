@@ -9,7 +9,7 @@ from typing import Any
 
 from costogo.experiments.claims import Claim, judge, write_claims, write_rows
 from costogo.experiments.mpc_net.arms import Comparison
-from costogo.experiments.mpc_net.presets import MPCNetConfig
+from costogo.experiments.mpc_net.presets import PAPER_GAITS, MPCNetConfig
 from costogo.experiments.mpc_net.runs import RUNS
 from costogo.experiments.mpc_net.trials import FRAMES_PER_SECOND, frames, judged, planner, simulate, student, tried
 from costogo.experiments.registry import ExperimentConfig
@@ -17,7 +17,6 @@ from costogo.experiments.reporting import write_report
 from costogo.io import load_numpy
 from costogo.sim import Record
 
-GAITS = ("trot", "static_walk")
 SECONDS, SEEDS = 10.0, 10
 
 
@@ -25,7 +24,7 @@ def run(config: ExperimentConfig, folder: Path) -> None:
     """Ten seeds of noise for each gait and controller; write summary, videos and claims."""
     seeds, seconds = config.seed_count(SEEDS), 1.0 if config.quick else SECONDS
     summary, media = [], []
-    for gait in GAITS:
+    for gait in PAPER_GAITS:
         setting = MPCNetConfig(system="anymal", gait=gait)
         makers: dict[str, Callable] = {"mpc": planner(setting)}
         exported = folder.parent / "e1" / "policies" / f"{RUNS.name_of(setting)}.npz"
@@ -67,7 +66,7 @@ def film(record: Record, path: Path) -> Path:
 def claims(summary: list[dict[str, Any]], seeds: int, seconds: float) -> list[Claim]:
     """Acceptance 4: at least eight of ten."""
     found = []
-    for gait in GAITS:
+    for gait in PAPER_GAITS:
         for name in ("mpc", "policy"):
             rows = [row for row in summary if (row["gait"], row["controller"]) == (gait, name)]
             stood = sum(1 for row in rows if not row["fallen"])

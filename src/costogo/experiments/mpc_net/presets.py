@@ -1,5 +1,6 @@
 """What MPC-Net needs to know about each system: teacher, student, sizes of the training."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -20,24 +21,33 @@ from costogo.systems.legged import GAITS, PLANAR_GAITS, Anymal, PlanarWalker, Wa
 from costogo.systems.legged.rigid_body import GRAVITY
 
 SYSTEMS = ("point_mass", "ballbot", "planar", "anymal")
+PAPER_GAITS = ("trot", "static_walk")
+
+# The specification's; a field of `MPCNetConfig` each, and what it is where nothing is said.
+STUDENT = {"latent": (32,), "neighbours": 2, "violation_weight": 0.0}
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Scales of the student's inputs and outputs, and the sizes of the training, of one system."""
+    """Scales of the student's inputs and outputs, the sizes of the training, and what else is not `STUDENT`, of one
+    system."""
 
     input_std: np.ndarray
     output_scale: np.ndarray
     training: dict[str, Any]
     output_offset: np.ndarray | float = 0.0
     barrier: RelaxedBarrier = field(default_factory=RelaxedBarrier)
+    student: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _legged(body: list[float], forces: int, joints: int, flags: int, **training: Any) -> Preset:
+def _legged(
+    body: list[float], forces: int, joints: int, flags: int, student: Mapping[str, Any] | None = None, **training: Any
+) -> Preset:
     return Preset(
         input_std=np.concatenate([np.full(flags, 0.5), body, np.full(joints, 0.15)]),
         output_scale=np.concatenate([np.full(forces, 100.0), np.full(joints, 2.0)]),
         training={"steps": 120, "test_steps": 120, "updates": 2000, "batch_size": 128, **training},
+        student=student or {},
     )
 
 
@@ -57,7 +67,7 @@ PRESETS = {
     ),
     "anymal": _legged(
         [0.1, 0.1, 0.3, 0.2, 0.15, 0.03, 0.3, 0.3, 0.3, 0.3, 0.2, 0.15], 12, 12, 8,
-        rounds=40, rollouts=4, learning_rate=2e-3,
+        {"latent": (128,), "neighbours": 4, "violation_weight": 4.0}, rounds=40, rollouts=4, learning_rate=2e-3,
     ),
 }  # fmt: skip
 
@@ -74,16 +84,16 @@ class MPCNetConfig:
     """hamiltonian, blended_hamiltonian, cloning or cloning_norm"""
     experts: int = 8
     """1 is a plain network of the same latent size"""
-    latent: tuple[int, ...] = (32,)
-    """sizes of the hidden layers"""
+    latent: tuple[int, ...] | None = None
+    """sizes of the hidden layers, if not the system's"""
     gating: str = "sigmoid"
     """sigmoid or softmax"""
-    neighbours: int = 2
-    """samples drawn around each visited state"""
+    neighbours: int | None = None
+    """samples drawn around each visited state, if not the system's number"""
     alpha: float | None = None
     """share of the teacher in the rollouts; by default from one to zero"""
-    violation_weight: float = 0.0
-    """weight of the squared constraint violation added to the Hamiltonian"""
+    violation_weight: float | None = None
+    """weight of the squared constraint violation added to the Hamiltonian, if not the system's (paper: 0)"""
     trust: float = 3.0
     """samples whose Hamiltonian does not stand behind the teacher's control are left out; inf keeps all (paper)"""
     rounds: int | None = None
@@ -91,14 +101,22 @@ class MPCNetConfig:
     seed: int = 0
 
     def __post_init__(self):
-        object.__setattr__(self, "latent", tuple(self.latent))  # from a file it comes as a list
         known("system", self.system, SYSTEMS)
+        for name, value in (STUDENT | PRESETS[self.system].student).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        object.__setattr__(self, "latent", tuple(self.latent or ()))  # from a file it comes as a list
         gaits = {"anymal": GAITS, "planar": PLANAR_GAITS}.get(self.system)
         if gaits is None:
             require(self.gait == "", f"gait is {self.gait!r}, but {self.system} has none; leave it out")
         elif self.gait:
             known("gait", self.gait, gaits)
         require(self.rounds is None or self.rounds >= 1, f"rounds is {self.rounds}; pass at least 1")
+
+
+def plain_quadruped(gait: str) -> MPCNetConfig:
+    """What the comparisons on ANYmal start from: the specification's small network, and no extension of the loss."""
+    return MPCNetConfig(system="anymal", gait=gait, **STUDENT)
 
 
 # Cached: runs that have the same task and learner, such as seeds, share the programs that JAX compiles for them.

@@ -82,6 +82,8 @@ class MPCNet(eqx.Module):
         for name in ("rounds", "rollouts", "steps", "updates", "batch_size", "tests", "test_steps"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; pass at least 1")
         require(self.neighbours >= 0, f"neighbours is {self.neighbours}; pass 0 or more")
+        weight = self.violation_weight
+        require(weight >= 0, f"violation_weight is {weight}; pass 0 or more")
         require(self.trust > 0, f"trust is {self.trust}; pass a positive number, inf to keep every sample")
         require(0 < self.anneal <= 1, f"anneal is {self.anneal}; pass a share of the rounds in (0, 1]")
         rows = self.rollouts * self.steps * (1 + self.neighbours)
