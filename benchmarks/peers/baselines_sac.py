@@ -4,6 +4,7 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
+from stable_baselines3.common.logger import Logger
 
 from benchmarks.peers.serve import Prepared, serve
 
@@ -23,6 +24,7 @@ def prepare(given: dict, task: str, first: int, updates: int, steps: int, capaci
     """An agent with the defaults, which are ours too, that has collected `first` transitions at random."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     model = SAC("MlpPolicy", task, learning_starts=first, buffer_size=capacity, batch_size=256, seed=0, device="cpu")
+    model.set_logger(Logger(None, []))  # its own leaves a folder in the temporary one at each call
     model.learn(first + 1)
 
     def update() -> None:
