@@ -83,6 +83,8 @@ def test_every_command_explains_itself(capsys, name):
         ("solve --x0 1 2", "x0 has 2 numbers; pendulum has 3 states"),
         ("reproduce diff_mpc/x9", "unknown experiment 'diff_mpc/x9'"),
         ("reproduce diff_mpc/x1 --seeds 0", "seeds is 0"),
+        ("reproduce mpc_net/e1 --task trot", "leave it out, or take one of constrained_gps/tuning"),
+        ("reproduce dmd_mpc/d3 --task Swimmer", "unknown task 'Swimmer'. Known: Leg, LegLiteral."),
         ("evaluate nowhere", "nowhere is not a run folder"),
         ("export nowhere", "nowhere is not a run folder"),
         ("render --physics", "physics needs an anymal run"),
@@ -220,6 +222,12 @@ def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
     code, _, err = run(capsys, "train diff_mpc --mode nn")
     assert code == 130
     assert "saved in runs/diff_mpc-pendulum-nn; the same command with --resume goes on" in err
+
+
+def test_a_task_that_is_not_there_leaves_no_folder(capsys, tmp_path):
+    for name in ("constrained_gps/tuning", "dmd_mpc/d1"):
+        assert "unknown task 'swimer'" in mistake(capsys, f"reproduce {name} --task swimer --out {tmp_path}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_reproduce_runs_an_experiment_and_shows_its_verdicts(capsys, tmp_path, monkeypatch):

@@ -30,5 +30,5 @@ def known(what: str, name: str, options: Iterable[str]) -> str:
     if name in options:
         return name
     close = difflib.get_close_matches(str(name), options, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = f"; did you mean {close[0]!r}?" if close else "."
     raise CostogoError(f"unknown {what} {name!r}{hint} Known: {', '.join(options)}.")

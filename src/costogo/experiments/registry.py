@@ -34,7 +34,7 @@ EXPERIMENTS = {
     "mpc_net/physics": "the quadruped in MuJoCo under MPC and learned policy, with noisy estimates",
 }
 
-# Those that can be asked for one task.
+# Those that can be asked for one task, of those in `ASKABLE` of their module.
 WITH_TASKS = ("constrained_gps/tuning", "dmd_mpc/d1", "dmd_mpc/d2", "dmd_mpc/d3", "dmd_mpc/d5")
 
 
@@ -61,12 +61,14 @@ def run_experiment(name: str, config: ExperimentConfig) -> Path:
     known("experiment", name, EXPERIMENTS)
     require(config.task is None or name in WITH_TASKS, f"task is {config.task!r}, but {name} has tasks of its own; "
             f"leave it out, or take one of {', '.join(WITH_TASKS)}")  # fmt: skip
+    module = importlib.import_module("costogo.experiments." + name.replace("/", "."))
+    if config.task is not None:
+        known("task", config.task, module.ASKABLE)
     folder = config.out / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CostogoError(f"output folder {folder} is not writable: {error}; choose another with --out") from error
-    module = importlib.import_module("costogo.experiments." + name.replace("/", "."))
     run: Callable[[ExperimentConfig, Path], None] = module.run
     run(config, folder)
     return folder

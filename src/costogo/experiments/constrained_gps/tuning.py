@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from costogo.core.errors import known
 from costogo.experiments.claims import Claim, write_claims, write_rows
 from costogo.experiments.constrained_gps.arms import shrunk, tested
 from costogo.experiments.constrained_gps.presets import METHODS, GPSConfig, build
@@ -14,6 +13,7 @@ from costogo.experiments.reporting import write_report
 from costogo.experiments.training_runs import Run
 
 TASKS = {"swimmer": 100, "walker": 30}  # and iterations
+ASKABLE = tuple(TASKS)
 # The number and its values. None is the default: with as many iterations, that run is the experiments' own.
 TRIED: dict[str, tuple[str, tuple[float | None, ...]]] = {
     "constrained": ("rate", (0.03, None, 0.5)),
@@ -27,8 +27,6 @@ TRIED: dict[str, tuple[str, tuple[float | None, ...]]] = {
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Tune every method on the tasks, or on the one asked for; each has a folder of its own."""
-    if config.task is not None:
-        known("task", config.task, TASKS)
     for system in [config.task] if config.task else TASKS:
         base = GPSConfig(system=system, iterations=TASKS[system])
         tune(shrunk(base) if config.quick else base, folder / system, folder.parent / "runs")

@@ -6,10 +6,11 @@ import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims
 from costogo.experiments.dmd_mpc.arms import Comparison, write_comparisons
-from costogo.experiments.dmd_mpc.presets import DMDConfig
+from costogo.experiments.dmd_mpc.presets import TASK_NAMES, DMDConfig
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
 
+ASKABLE = TASK_NAMES
 TASKS = ("InvertedPendulum", "InvertedDoublePendulum", "Reacher", "Swimmer")
 ARMS = {
     "M-DeMoRL": {"method": "m_demorl"},

@@ -6,10 +6,11 @@ import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims
 from costogo.experiments.dmd_mpc.arms import Comparison, write_comparisons
-from costogo.experiments.dmd_mpc.presets import DMDConfig
+from costogo.experiments.dmd_mpc.presets import TASK_NAMES, DMDConfig
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
 
+ASKABLE = TASK_NAMES
 ELITES = (0.01, 0.05, 0.1, 0.2, 0.5, 1.0)
 ARMS = {f"{100 * share:g} %": {"elites": share} for share in ELITES}
 MIDDLE = ("5 %", "10 %", "20 %")

@@ -22,6 +22,7 @@ from costogo.sim.tasks import (
 )
 
 ARMS = {"M-DeMoRL": {"method": "m_demorl"}, "SAC": {"method": "sac"}, "SAC, 5 updates": {"method": "sac_many"}}
+ASKABLE = ("Leg", "LegLiteral")  # those that track the ellipse
 SETTLED = 250  # steps (0.5 s): the foot starts beside the path
 GOOD = 0.02  # m
 FROM = 20_000  # real steps, epoch 20

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from costogo.experiments.claims import Claim, write_claims
 from costogo.experiments.dmd_mpc.arms import Comparison, write_comparisons
-from costogo.experiments.dmd_mpc.presets import DMDConfig
+from costogo.experiments.dmd_mpc.presets import TASK_NAMES, DMDConfig
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
 
+ASKABLE = TASK_NAMES
 TASKS = ("InvertedPendulum", "Reacher")
 ARMS = {
     "low cost (PLC)": {},

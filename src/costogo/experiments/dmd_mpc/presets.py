@@ -20,6 +20,7 @@ from costogo.rl import SAC
 from costogo.sim.tasks import TASKS, GymnasiumEnvironment
 from costogo.solvers import Exponentiated, LiteralElites, LowCost, MirrorDescent, ShiftedElites
 
+TASK_NAMES = tuple(TASKS)
 METHODS = {
     "m_demorl": "mirror descent in the model, SAC on real and imagined transitions",
     "mopac": "path-integral correction of the policy in the model",
