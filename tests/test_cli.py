@@ -234,6 +234,8 @@ def test_reproduce_runs_an_experiment_and_shows_its_verdicts(capsys, tmp_path, m
     def experiment(config, folder):
         assert config.quick and config.seeds == 3
         write_claims(folder, [Claim("water is wet", "wet", "wet", "reproduced", 3)])
+        (folder / "task").mkdir()
+        write_claims(folder / "task", [Claim("ice is cold", "cold", "cold", "reproduced", 3)])
 
     monkeypatch.setitem(sys.modules, "costogo.experiments.fake", types.ModuleType("fake"))
     module = types.ModuleType("x1")
@@ -244,6 +246,6 @@ def test_reproduce_runs_an_experiment_and_shows_its_verdicts(capsys, tmp_path, m
 
     assert "fake/x1" in run(capsys, "reproduce")[1]
     code, out, _ = run(capsys, "reproduce fake/x1 --quick --seeds 3")
-    assert code == 0 and "| water is wet | wet | wet | reproduced | 3 |" in out
+    assert code == 0 and "| water is wet | wet | wet | reproduced | 3 |" in out and "| ice is cold | cold |" in out
     (row,) = csv.DictReader((tmp_path / "results" / "quick" / "fake" / "x1" / "claims.csv").open())
     assert row["verdict"] == "reproduced" and row["machine"] and row["date"]

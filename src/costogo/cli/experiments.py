@@ -49,7 +49,8 @@ class Reproduce:
         config = ExperimentConfig(out=writable(self.folder), quick=self.quick, seeds=self.seeds, task=self.task)
         say(f"{self.experiment}: {EXPERIMENTS[self.experiment]}")
         folder = run_experiment(self.experiment, config)
-        say((folder / "claims.md").read_text())
+        for table in sorted(folder.rglob("claims.md")):  # an experiment may have a folder for each of its tasks
+            say(table.read_text())
         say(f"wrote {folder}")
 
 
