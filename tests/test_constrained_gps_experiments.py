@@ -130,6 +130,15 @@ def test_every_method_is_tuned_with_three_values_of_a_number_that_it_has():
     assert name_of(settings[0]) == "dagger, first_scale 0.1"
 
 
+def test_tuning_says_what_was_tuned(monkeypatch):
+    """The tests of a run count motions in `number`, which must not hide the name of the option."""
+    monkeypatch.setattr(tuning, "tested", lambda run: [{"starts": "training", "number": 1, "cost": 12.5}])
+    rows = [tuning.row_of(Curve(setting, [1.0])) for setting in tuning.variants(GPSConfig(), "regression")]
+    made = tuning.claim("swimmer", "regression", rows)
+    assert made.claim == "swimmer: regression, share"
+    assert made.ours == "cost 12.5 with 0.03, 12.5 with 0.1, 12.5 with 0.3"
+
+
 @pytest.mark.parametrize(
     ("wrong", "answer"),
     [

@@ -58,11 +58,11 @@ def row_of(run: Run) -> dict[str, Any]:
     option, _ = TRIED[method]
     found = next(row for row in tested(run) if row["starts"] == "training")
     value = float(getattr(build(run.setting).learner, option))
-    return {"task": run.setting.system, "method": method, "number": option, "value": value} | found
+    return {"task": run.setting.system, "method": method, "option": option, "value": value} | found
 
 
 def claim(system: str, method: str, rows: list[dict[str, Any]]) -> Claim:
     """The costs of a method's three settings."""
     own = [row for row in rows if row["method"] == method]
     costs = ", ".join(f"{row['cost']:.4g} with {row['value']:g}" for row in own)
-    return Claim(f"{system}: {method}, {own[0]['number']}", "not told", f"cost {costs}", "no claim", 1)
+    return Claim(f"{system}: {method}, {own[0]['option']}", "not told", f"cost {costs}", "no claim", 1)
