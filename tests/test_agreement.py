@@ -41,6 +41,7 @@ def test_noise_has_no_mean():
     noise = draw_noise(KEY, 20, 3)
     assert noise.shape == (20, 3)
     np.testing.assert_allclose(noise.mean(axis=0), 0.0, atol=1e-15)
+    np.testing.assert_allclose(draw_noise(KEY, 4, 3, 2, 5).mean(axis=-2), np.zeros((2, 5, 3)), atol=1e-15)
     with pytest.raises(CostogoError, match="samples is 5"):
         draw_noise(KEY, 5, 3)
 
@@ -65,11 +66,11 @@ def test_rows_of_a_fit():
     """What the distribution wants at the sampled states, one row each."""
     q = jax.vmap(trajectory)(jnp.array([[1.0, 0.0], [0.0, 1.0]]))
     q = eqx.tree_at(lambda q: q.gains, q, jnp.broadcast_to(LQR, (2, N, NU, NX)))
-    noise, weights = draw_noise(KEY, 4, NX), jnp.arange(2.0 * N).reshape(2, N)
+    noise, weights = draw_noise(KEY, 4, NX, 2, N), jnp.arange(2.0 * N).reshape(2, N)
     rows = regression(lambda x: x, q, weights, noise)
     assert rows.observations.shape == (2 * N * 4, NX)
     row = (1 * N + 5) * 4 + 2
-    x = q.states[1, 5] + np.sqrt(0.05) * noise[2]
+    x = q.states[1, 5] + np.sqrt(0.05) * noise[1, 5, 2]
     np.testing.assert_allclose(rows.observations[row], x)
     np.testing.assert_allclose(rows.controls[row], LQR @ (x - q.states[1, 5]))
     assert rows.weights[row] == N + 5
@@ -101,7 +102,7 @@ def test_agreement_on_a_linear_system():
 
     run = jax.jit(jax.vmap(improve, in_axes=(0, 0, None, None)))
     q = jax.vmap(trajectory)(x0s)
-    samples = draw_noise(KEY, 20, NX)
+    samples = draw_noise(KEY, 20, NX, 3, N)
     for _ in range(30):
         found = run(q, weights, W, covariance)
         q = found.q
@@ -118,7 +119,7 @@ def test_agreement_on_a_linear_system():
 
 def test_a_network_agrees_too():
     """The same with a network and L-BFGS: the divergence falls by an order within a few iterations."""
-    noise, samples = 1e-4 * jnp.eye(NX), draw_noise(KEY, 10, NX)
+    noise, samples, fitted = 1e-4 * jnp.eye(NX), draw_noise(KEY, 10, NX), draw_noise(KEY, 10, NX, 2, N)
     policy = GaussianPolicy(NX, NU, key=KEY, hidden=6, dtype=jnp.float64)
     weights = jnp.full((2, N), 0.5)
     q = jax.vmap(trajectory)(jnp.array([[1.0, 0.0], [-0.5, 1.0]]))
@@ -136,6 +137,6 @@ def test_a_network_agrees_too():
     for _ in range(8):
         found = improve(policy, q, weights)
         q, weights = found.q, ascend(weights, found.divergence)
-        policy = fit_policy(policy, regression(lambda x: x, q, weights, samples)).policy
+        policy = fit_policy(policy, regression(lambda x: x, q, weights, fitted)).policy
         divergences.append(float(found.divergence.mean()))
     assert divergences[-1] < 0.1 * divergences[0]

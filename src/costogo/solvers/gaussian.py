@@ -23,12 +23,13 @@ class GaussianTrajectory(eqx.Module):
     covariances: Float[Array, "N nu nu"]
     state_covariances: Float[Array, "N+1 nx nx"]
 
-    def sample_states(self, noise: Float[Array, "m nx"]) -> Float[Array, "N m nx"]:
-        """States at the knots before the last, `states[k] + L_k s_i` with `L L' = state_covariances`."""
+    def sample_states(self, noise: Float[Array, "*N m nx"]) -> Float[Array, "N m nx"]:
+        """States at the knots before the last, `states[k] + L_k s_i` with `L L' = state_covariances` and `s` standard
+        normal `noise`, of each knot or the same at all."""
         S = self.state_covariances[:-1]
         slight = 1e-12 * jnp.max(jnp.diagonal(S, axis1=-2, axis2=-1), axis=-1)
         roots = jnp.linalg.cholesky(S + slight[:, None, None] * jnp.eye(S.shape[-1], dtype=S.dtype))
-        return self.states[:-1, None] + jnp.einsum("kij,mj->kmi", roots, noise)
+        return self.states[:-1, None] + noise @ jnp.swapaxes(roots, -1, -2)
 
 
 def propagate(

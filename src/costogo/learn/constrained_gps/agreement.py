@@ -15,12 +15,12 @@ from costogo.solvers import GaussianTrajectory, PolicyTerms
 Observe = Callable[[Array], Array]
 
 
-def draw_noise(key: Array, samples: int, nx: int) -> Float[Array, "samples nx"]:
-    """Standard normal samples in antithetic pairs, so that their mean is zero; to be drawn once and kept (spec
-    constrained_gps 4.6)."""
+def draw_noise(key: Array, samples: int, nx: int, *shape: int) -> Float[Array, "*shape samples nx"]:
+    """Standard normal samples in antithetic pairs, so that their mean is zero (spec constrained_gps 4.6), for each
+    element of `shape`."""
     require(samples >= 2 and samples % 2 == 0, f"samples is {samples}; pass an even number of at least 2")
-    half = jax.random.normal(key, (samples // 2, nx))
-    return jnp.concatenate([half, -half])
+    half = jax.random.normal(key, (*shape, samples // 2, nx))
+    return jnp.concatenate([half, -half], axis=-2)
 
 
 def policy_terms(
@@ -48,11 +48,15 @@ def regression(
     observe: Observe,
     q: GaussianTrajectory,
     weights: Float[Array, "trajectories N"],
-    noise: Float[Array, "samples nx"],
+    noise: Float[Array, "trajectories N samples nx"],
 ) -> Regression:
-    """Rows of a policy fit from a batch of trajectories: samples of their states and the controls they want there."""
+    """Rows of a policy fit from a batch of trajectories: samples of their states and the controls they want there.
 
-    def rows(q: GaussianTrajectory, weights: Array) -> Regression:
+    Every knot needs samples of its own: a few pairs that are the same at all knots leave directions in which nothing
+    tells the policy what to do.
+    """
+
+    def rows(q: GaussianTrajectory, weights: Array, noise: Array) -> Regression:
         xs = q.sample_states(noise)
         wanted = q.controls[:, None] + jnp.einsum("kux,kmx->kmu", q.gains, xs - q.states[:-1, None])
         precisions = jnp.broadcast_to(jnp.linalg.inv(q.covariances)[:, None], (*wanted.shape, wanted.shape[-1]))
@@ -60,7 +64,7 @@ def regression(
         shared = jnp.broadcast_to(weights[:, None], wanted.shape[:2])
         return Regression(jax.vmap(jax.vmap(observe))(xs), wanted, precisions, variances, shared)
 
-    batch = jax.vmap(rows)(q, weights)
+    batch = jax.vmap(rows)(q, weights, noise)
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[3:]), batch)
 
 

@@ -94,7 +94,8 @@ class SampledPolicySearch(PolicySearchMethod):
         network, draw = jax.random.split(key)
         conditions, N = q.controls.shape[:2]
         weights = self.exemplary(jnp.ones((conditions, N), q.controls.dtype))
-        rows = regression(self.task.observe, q, weights, draw_noise(draw, self.samples, q.states.shape[-1]))
+        noise = draw_noise(draw, self.samples, q.states.shape[-1], conditions, N)
+        rows = regression(self.task.observe, q, weights, noise)
         return fit_likelihood(self.task.policy(network), rows, iterations=self.fit_iterations).policy
 
     def roll_policy(self, key: Array, policy: GaussianPolicy, count: int) -> Rollouts:
