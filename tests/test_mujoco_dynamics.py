@@ -337,6 +337,7 @@ FILTERED = pendulum().replace('<motor joint="pin"', '<general dyntype="filter" d
         ),
         (lambda: swimmer_model(torque_limit=0.0), "torque_limit is 0.0; pass a positive"),
         (lambda: walker_model(contact_time=-1.0), "contact_time is -1.0; pass positive"),
+        (lambda: walker_model(joint_damping=-1.0), "joint_damping is -1.0; pass N m s/rad, zero or more"),
     ],
 )  # fmt: skip
 def test_misuse_names_argument_and_remedy(make, message):

@@ -39,6 +39,7 @@ def walker_xml(
     friction: float = 0.9,
     contact_time: float = 0.05,
     contact_depth: float = 0.02,
+    joint_damping: float = 0.1,
     timestep: float = 0.002,
     terrain: Terrain | None = None,
 ) -> str:
@@ -53,13 +54,14 @@ def walker_xml(
     for trajectory optimisation to move feet on and off the ground, 0.02, MuJoCo's own, is not (spec 15.3). Over the
     first `contact_depth` (m) its force grows from nothing (`solimp`): with MuJoCo's own, a foot that strikes is stopped
     by a jump of force, and derivatives there are 3 (by differences of 1e-3) to 23 times (1e-4) larger. Such ground is
-    soft: in a walk the feet sink in by up to 3 cm. Only the floor collides with the links, not the links with each
+    soft: in a walk the feet sink in by up to 3 cm. `joint_damping` (N m s/rad) is that of all six joints. Only the floor collides with the links, not the links with each
     other. With a `terrain` its boxes take the place of the floor (spec 8.3), which lies far below.
     """
     require(torque_limit > 0.0, f"torque_limit is {torque_limit}; pass a positive number of N m")
     require(friction >= 0.0, f"friction is {friction}; pass a coefficient, zero or more")
     require(contact_time > 0.0, f"contact_time is {contact_time}; pass positive seconds")
     require(contact_depth > 0.0, f"contact_depth is {contact_depth}; pass positive metres")
+    require(joint_damping >= 0.0, f"joint_damping is {joint_damping}; pass N m s/rad, zero or more")
     require(timestep > 0.0, f"timestep is {timestep}; pass positive seconds")
     require(
         terrain is None or isinstance(terrain, Terrain),
@@ -79,7 +81,7 @@ def walker_xml(
     <geom contype="0" mass="0" material="metal"/>
   </default>
   <default class="hinge">
-    <joint type="hinge" axis="0 -1 0" damping="0.1" armature="0.01"/>
+    <joint type="hinge" axis="0 -1 0" damping="{joint_damping}" armature="0.01"/>
   </default>
 </default>
 <asset>
