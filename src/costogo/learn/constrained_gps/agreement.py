@@ -33,7 +33,8 @@ def policy_terms(
 ) -> PolicyTerms:
     """The policy as a trajectory sees it: mean and Jacobian averaged over samples of `q(x)` (appendix B, averages).
 
-    `observe(x)` is what the policy gets of a state; `kind` says what the trajectory has to do with the policy.
+    `observe(x)` is what the policy gets of a state; `kind` says what the trajectory has to do with the policy. `noise`
+    is to be drawn once and kept, so that what is optimised stays the same (spec 4.6).
     """
 
     def one(x: Array) -> tuple[Array, Array]:

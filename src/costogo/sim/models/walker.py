@@ -54,8 +54,9 @@ def walker_xml(
     for trajectory optimisation to move feet on and off the ground, 0.02, MuJoCo's own, is not (spec 15.3). Over the
     first `contact_depth` (m) its force grows from nothing (`solimp`): with MuJoCo's own, a foot that strikes is stopped
     by a jump of force, and derivatives there are 3 (by differences of 1e-3) to 23 times (1e-4) larger. Such ground is
-    soft: in a walk the feet sink in by up to 3 cm. `joint_damping` (N m s/rad) is that of all six joints. Only the floor collides with the links, not the links with each
-    other. With a `terrain` its boxes take the place of the floor (spec 8.3), which lies far below.
+    soft: in a walk the feet sink in by up to 3 cm. `joint_damping` (N m s/rad) is that of all six joints. Only the
+    floor collides with the links, not the links with each other. With a `terrain` its boxes take the place of the floor
+    (spec 8.3), which lies far below.
     """
     require(torque_limit > 0.0, f"torque_limit is {torque_limit}; pass a positive number of N m")
     require(friction >= 0.0, f"friction is {friction}; pass a coefficient, zero or more")
