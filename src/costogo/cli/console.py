@@ -2,10 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-from costogo.core.errors import CostogoError
 
 
 def say(text: str) -> None:
@@ -25,15 +22,3 @@ def say_table(rows: Sequence[Sequence[Any]]) -> None:
 def say_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows of the same columns, whose names come first, as `say_table` does."""
     say_table([list(rows[0]), *(list(row.values()) for row in rows)])
-
-
-def writable(folder: Path) -> Path:
-    """Make an output folder, or say that it cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise CostogoError(f"output folder {folder} is not writable: {error}; choose another with --out") from error
-    return folder

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from costogo.cli.console import say, say_table, writable
-from costogo.core.errors import known
+from costogo.cli.console import say, say_table
+from costogo.core.errors import known, writable
 from costogo.experiments.registry import EXPERIMENTS, ExperimentConfig, run_experiment
 
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from costogo.cli.console import say, say_table, writable
+from costogo.cli.console import say, say_table
+from costogo.core.errors import writable
 from costogo.core.status import Status
 from costogo.core.validate import require
 from costogo.solvers import BoxDDP, Solution, solve

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class CostogoError(ValueError):
@@ -32,3 +33,15 @@ def known(what: str, name: str, options: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), options, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."
     raise CostogoError(f"unknown {what} {name!r}{hint} Known: {', '.join(options)}.")
+
+
+def writable(folder: Path) -> Path:
+    """Make an output folder, or say that it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CostogoError(f"output folder {folder} is not writable: {error}; choose another with --out") from error
+    return folder

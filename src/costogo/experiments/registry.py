@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from costogo.core.errors import CostogoError, known
+from costogo.core.errors import known, writable
 from costogo.core.validate import require
 
 EXPERIMENTS = {
@@ -64,11 +64,7 @@ def run_experiment(name: str, config: ExperimentConfig) -> Path:
     module = importlib.import_module("costogo.experiments." + name.replace("/", "."))
     if config.task is not None:
         known("task", config.task, module.ASKABLE)
-    folder = config.out / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CostogoError(f"output folder {folder} is not writable: {error}; choose another with --out") from error
+    folder = writable(config.out / name)
     run: Callable[[ExperimentConfig, Path], None] = module.run
     run(config, folder)
     return folder
