@@ -1,7 +1,8 @@
 """Errors that name the argument, the value and the remedy."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -35,13 +36,20 @@ def known(what: str, name: str, options: Iterable[str]) -> str:
     raise CostogoError(f"unknown {what} {name!r}{hint} Known: {', '.join(options)}.")
 
 
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Say what to do where an output folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise CostogoError(f"output folder {folder} is not writable: {error}; choose another with --out") from error
+
+
 def writable(folder: Path) -> Path:
     """Make an output folder, or say that it cannot be written."""
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()
         probe.unlink()
-    except OSError as error:
-        raise CostogoError(f"output folder {folder} is not writable: {error}; choose another with --out") from error
     return folder

@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from costogo.core.errors import CostogoError, MissingExtraError, writable
+from costogo.core.errors import CostogoError, MissingExtraError, writing
 from costogo.io.checkpoints import write_atomically
 
 PACKAGES = ("costogo", "jax", "jaxlib", "equinox", "optax", "numpy")
@@ -69,11 +69,12 @@ class RunFolder:
         """
         run = RunFolder(path)
         settings = as_plain(config)
-        for folder in (run.path, run.checkpoints, run.figures):
-            writable(folder)
-        known = run._continue(settings, resume, may_change) if run.config.exists() else None
-        write_atomically(run.config, _yaml().safe_dump(settings, sort_keys=False).encode())
-        write_atomically(run.manifest, (json.dumps(_continued(known, settings), indent=2) + "\n").encode())
+        with writing(run.path):
+            for folder in (run.path, run.checkpoints, run.figures):
+                folder.mkdir(parents=True, exist_ok=True)
+            known = run._continue(settings, resume, may_change) if run.config.exists() else None
+            write_atomically(run.config, _yaml().safe_dump(settings, sort_keys=False).encode())
+            write_atomically(run.manifest, (json.dumps(_continued(known, settings), indent=2) + "\n").encode())
         return run
 
     @staticmethod
