@@ -67,7 +67,7 @@ def test_rows_of_a_fit():
     q = jax.vmap(trajectory)(jnp.array([[1.0, 0.0], [0.0, 1.0]]))
     q = eqx.tree_at(lambda q: q.gains, q, jnp.broadcast_to(LQR, (2, N, NU, NX)))
     noise, weights = draw_noise(KEY, 4, NX, 2, N), jnp.arange(2.0 * N).reshape(2, N)
-    rows = regression(lambda x: x, q, weights, noise)
+    rows = regression(lambda x: x, q, weights, KEY, 4)
     assert rows.observations.shape == (2 * N * 4, NX)
     row = (1 * N + 5) * 4 + 2
     x = q.states[1, 5] + np.sqrt(0.05) * noise[1, 5, 2]
@@ -102,11 +102,10 @@ def test_agreement_on_a_linear_system():
 
     run = jax.jit(jax.vmap(improve, in_axes=(0, 0, None, None)))
     q = jax.vmap(trajectory)(x0s)
-    samples = draw_noise(KEY, 20, NX, 3, N)
     for _ in range(30):
         found = run(q, weights, W, covariance)
         q = found.q
-        rows = regression(lambda x: x, q, weights, samples)
+        rows = regression(lambda x: x, q, weights, KEY, 20)
         # The policy is linear: its weighted least-squares fit is exact.
         scale = rows.weights * rows.precisions[:, 0, 0]
         moment = jnp.einsum("n,ni,nj->ij", scale, rows.observations, rows.observations)
@@ -119,7 +118,7 @@ def test_agreement_on_a_linear_system():
 
 def test_a_network_agrees_too():
     """The same with a network and L-BFGS: the divergence falls by an order within a few iterations."""
-    noise, samples, fitted = 1e-4 * jnp.eye(NX), draw_noise(KEY, 10, NX), draw_noise(KEY, 10, NX, 2, N)
+    noise, samples = 1e-4 * jnp.eye(NX), draw_noise(KEY, 10, NX)
     policy = GaussianPolicy(NX, NU, key=KEY, hidden=6, dtype=jnp.float64)
     weights = jnp.full((2, N), 0.5)
     q = jax.vmap(trajectory)(jnp.array([[1.0, 0.0], [-0.5, 1.0]]))
@@ -137,6 +136,6 @@ def test_a_network_agrees_too():
     for _ in range(8):
         found = improve(policy, q, weights)
         q, weights = found.q, ascend(weights, found.divergence)
-        policy = fit_policy(policy, regression(lambda x: x, q, weights, fitted)).policy
+        policy = fit_policy(policy, regression(lambda x: x, q, weights, KEY, 10)).policy
         divergences.append(float(found.divergence.mean()))
     assert divergences[-1] < 0.1 * divergences[0]

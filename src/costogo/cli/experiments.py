@@ -46,7 +46,7 @@ class Reproduce:
             say_table([["experiment", "what it shows"], *EXPERIMENTS.items()])
             return
         known("experiment", self.experiment, EXPERIMENTS)
-        config = ExperimentConfig(out=writable(self.folder), quick=self.quick, seeds=self.seeds, task=self.task)
+        config = ExperimentConfig(out=self.folder, quick=self.quick, seeds=self.seeds, task=self.task)
         say(f"{self.experiment}: {EXPERIMENTS[self.experiment]}")
         folder = run_experiment(self.experiment, config)
         for table in sorted(folder.rglob("claims.md")):  # an experiment may have a folder for each of its tasks

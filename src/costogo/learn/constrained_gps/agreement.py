@@ -49,13 +49,15 @@ def regression(
     observe: Observe,
     q: GaussianTrajectory,
     weights: Float[Array, "trajectories N"],
-    noise: Float[Array, "trajectories N samples nx"],
+    key: Array,
+    samples: int,
 ) -> Regression:
-    """Rows of a policy fit from a batch of trajectories: samples of their states and the controls they want there.
+    """Rows of a policy fit from a batch of trajectories: `samples` states of each knot, and the controls wanted there.
 
-    Every knot needs samples of its own: a few pairs that are the same at all knots leave directions in which nothing
+    Every knot has samples of its own: a few pairs that are the same at all knots leave directions in which nothing
     tells the policy what to do.
     """
+    noise = draw_noise(key, samples, q.states.shape[-1], *weights.shape)
 
     def rows(q: GaussianTrajectory, weights: Array, noise: Array) -> Regression:
         xs = q.sample_states(noise)

@@ -97,15 +97,12 @@ class GuidedPolicySearch(PolicySearchMethod):
         return GPSState(state.step + 1, key, found.q, damping, weights, fit.policy), metrics
 
     def _fitted(self, policy: GaussianPolicy, q: GaussianTrajectory, weights: Array, key: Array) -> PolicyFit:
-        rows: Regression = regression(self.task.observe, q, weights, self._draw(key, *weights.shape))
+        rows: Regression = regression(self.task.observe, q, weights, key, self.samples)
         return type(self).fit(policy, rows, iterations=self.fit_iterations)
 
     def _terms_of(self, policy: GaussianPolicy, weights: Array) -> Callable[[GaussianTrajectory], PolicyTerms]:
-        noise = self._draw(jax.random.PRNGKey(0))
+        noise = draw_noise(jax.random.PRNGKey(0), self.samples, self.task.starts.shape[1])
         return lambda q: policy_terms(policy, self.task.observe, weights, noise, q, self.terms)
-
-    def _draw(self, key: Array, *shape: int) -> Array:
-        return draw_noise(key, self.samples, self.task.starts.shape[1], *shape)
 
 
 class ConstrainedGPS(GuidedPolicySearch):

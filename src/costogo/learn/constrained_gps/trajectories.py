@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from costogo.core.validate import require
-from costogo.learn.constrained_gps.agreement import draw_noise, regression
+from costogo.learn.constrained_gps.agreement import regression
 from costogo.learn.constrained_gps.policy_fit import fit_likelihood
 from costogo.learn.constrained_gps.task import PolicySearch, Rollouts
 from costogo.nn import GaussianPolicy
@@ -92,10 +92,8 @@ class SampledPolicySearch(PolicySearchMethod):
         """A policy of maximum likelihood under samples of the trajectories. (Of their states; the mean over controls
         is exact.)"""
         network, draw = jax.random.split(key)
-        conditions, N = q.controls.shape[:2]
-        weights = self.exemplary(jnp.ones((conditions, N), q.controls.dtype))
-        noise = draw_noise(draw, self.samples, q.states.shape[-1], conditions, N)
-        rows = regression(self.task.observe, q, weights, noise)
+        weights = self.exemplary(jnp.ones(q.controls.shape[:2], q.controls.dtype))
+        rows = regression(self.task.observe, q, weights, draw, self.samples)
         return fit_likelihood(self.task.policy(network), rows, iterations=self.fit_iterations).policy
 
     def roll_policy(self, key: Array, policy: GaussianPolicy, count: int) -> Rollouts:
