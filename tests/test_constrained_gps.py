@@ -100,6 +100,34 @@ def test_the_best_of_the_last_policies_is_kept():
     assert int(state.step) == 5
 
 
+def test_first_trajectories_by_way_of_easier_problems():
+    """A force that throws the unguided system to infinity within a second: found where it grows by steps, and not at
+    once. What is found belongs to the whole force, and each condition to its own."""
+
+    def pushed(condition, share=1.0):
+        def flow(x, u, t):
+            return x**3 + u + share * condition
+
+        return ctg.OptimalControlProblem(
+            ctg.discretise(flow, 0.05), lambda x, u, t: 10.0 * x[0] ** 2 + 0.01 * u[0] ** 2, horizon=40, nu=1, dt=0.05
+        )
+
+    def first(**given):
+        search = PolicySearch(
+            pushed, jnp.array([3.0, -5.0]), jnp.zeros((2, 1)), 1e-4 * jnp.eye(1), 1e-6 * jnp.eye(1),
+            lambda key: GaussianPolicy(1, 1, key=key, hidden=2, dtype=jnp.float64), lambda x: x, **given,
+        )  # fmt: skip
+        return eqx.filter_jit(ConstrainedGPS(search, first_scale=1.0).first)()
+
+    assert not np.all(np.isfinite(first().states))
+    q = first(eased=pushed)
+    played = jax.vmap(lambda c, u: ctg.problem.open_loop(pushed(c), jnp.zeros(1), u))(
+        jnp.array([3.0, -5.0]), q.controls
+    )
+    np.testing.assert_array_equal(played, q.states)
+    assert np.max(np.abs(q.states[:, :-5])) < 0.01  # the last knots have no future to care for
+
+
 def test_unseen_conditions_are_judged_too():
     unseen = (jnp.zeros(2), jnp.array([[1.0, 0.0], [1.0, 40.0]]))
     judged = task(unseen=unseen).evaluate(learner().task.policy(jax.random.PRNGKey(0)))

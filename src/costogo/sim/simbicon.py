@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax
+import equinox as eqx
 import mujoco
 import numpy as np
 
@@ -71,7 +71,7 @@ class Simbicon:
         them again. A walker that falls goes on lying; raises `CostogoError` for another model than the walker.
         """
         require(steps >= 1 and warm_up >= 0, f"steps is {steps} and warm_up {warm_up}; pass at least 1 and 0")
-        walker, step = _Walker(dynamics.model), jax.jit(dynamics.step)
+        walker, step = _Walker(dynamics.model), eqx.filter_jit(dynamics.step)
         x = np.concatenate([START, [self.speed], np.zeros(8)]) if start is None else np.asarray(start, float)
         require_shape("start", x.shape, (dynamics.nx,), "pass one state of the walker")
         states, controls, swings = [], [], []

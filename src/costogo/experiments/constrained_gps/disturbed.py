@@ -32,6 +32,7 @@ BEFORE = 1.0  # m of level ground ahead of the start
 PUSHES = ((250.0, 0.0), (400.0, 0.25), (-300.0, 0.5), (-500.0, 0.75))
 UNSEEN_PUSHES = ((300.0, 0.12), (-250.0, 0.37), (500.0, 0.62), (-400.0, 0.87))
 PUSHED, PUSH_TIME = "torso", 0.1  # body, s
+PITCH = 1000.0  # weight of the pitch, 1/rad^2, in first trajectories under a push
 
 
 @cache
@@ -114,7 +115,10 @@ def under(force: Float[Array, ""]) -> MujocoDynamics:
 @cache
 def push(hidden: int, conditions: int = len(PUSHES)) -> Setting:
     """Walking on after a push of 250 to 500 N and 0.1 s on the torso, learned with the first `conditions` of four
-    pushes, judged over 4 s on those and on four others (spec 8.4). First trajectories track the walk without a push.
+    pushes, judged over 4 s on those and on four others (spec 8.4).
+
+    First trajectories track the walk without a push. Deviation: while the push grows to its force in 20 steps, and with
+    a large weight on the pitch; tracked under the whole push at once, all four fall within 0.4 s and stay down.
     """
     require(
         1 <= conditions <= len(PUSHES), f"conditions is {conditions}; pass the number of pushes, 1 to {len(PUSHES)}"
@@ -122,14 +126,14 @@ def push(hidden: int, conditions: int = len(PUSHES)) -> Setting:
 
     dt = pushed_dynamics().dt  # here, not first in a trace: what is cached must hold numbers
 
-    def problem_of(condition):
-        return OptimalControlProblem(under(condition[2]), walking_cost, horizon=STEPS, nu=6, dt=dt)
+    def problem_of(condition, share=1.0):
+        return OptimalControlProblem(under(share * condition[2]), walking_cost, horizon=STEPS, nu=6, dt=dt)
 
     trained, unseen = _pushes(PUSHES[:conditions]), _pushes(UNSEEN_PUSHES)
     return walking_setting(
         problem_of, trained, (unseen, unseen[0][:, 0]), observe=lambda x: x[1:],
-        policy=lambda key: walking_policy(key, hidden), first_cost=lambda c: track(c[:2], dt),
-        valid=upright,
+        policy=lambda key: walking_policy(key, hidden), first_cost=lambda c: track(c[:2], dt, pitch=PITCH),
+        eased=problem_of, valid=upright,
     )  # fmt: skip
 
 

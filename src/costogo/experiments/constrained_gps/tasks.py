@@ -101,12 +101,12 @@ def from_phase(shown: Demonstration, start: int) -> tuple[Float[Array, "N+1 nx"]
     return jnp.asarray(states), jnp.asarray(shown.controls[start : start + STEPS])
 
 
-def track(condition: tuple[Array, Array], dt: float) -> TrackingCost:
+def track(condition: tuple[Array, Array], dt: float, pitch: float = 20.0) -> TrackingCost:
     """The cost of the first trajectories: 10 on positions, 1 on rates (spec 8.2), 0.01 on torques; not where it is,
-    which the policy does not see. With a weight on torques as small as the task's the gains are in the hundreds, and no
-    small network has such."""
+    which the policy does not see. `pitch` is twice the weight of the pitch. With a weight on torques as small as the
+    task's the gains are in the hundreds, and no small network has such."""
     states, controls = condition
-    weights = _spread(20.0, 2.0, 9).at[0].set(0.0)
+    weights = _spread(20.0, 2.0, 9).at[0].set(0.0).at[2].set(pitch)
     return TrackingCost(weights, 0.02, states, controls, dt)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
 from costogo.core.validate import require, require_shape
@@ -32,7 +33,9 @@ class PolicySearch(eqx.Module):
     `start_covariance`; `noise` is the covariance of the process in one step. `observe(x)` is what the policy sees and
     `policy(key)` makes one. `guess(condition)` are controls (N, nu) to begin with, by default zero, and
     `first_cost(condition)` is what the first trajectories are optimised for, by default the problem's stage cost: that
-    of tracking a demonstration, say. `valid(x)` tells a failure; a policy that fails, or whose cost is above `worst`,
+    of tracking a demonstration, say. `eased(condition, share)`, if given, is the problem with a share, 0 to 1, of what
+    makes it hard; first trajectories are then found with ever larger shares: under a disturbance that fells the guess,
+    nothing can be improved. `valid(x)` tells a failure; a policy that fails, or whose cost is above `worst`,
     costs `worst`. Policies are judged over `test_steps` intervals, by default the problem's horizon, on the training
     conditions and, if given, on `unseen`: conditions and starts that training does not touch.
     """
@@ -46,6 +49,7 @@ class PolicySearch(eqx.Module):
     observe: Callable[[Array], Array]
     guess: Callable[[Any], Array] | None = None
     first_cost: Callable[[Any], Callable] | None = None
+    eased: Callable[[Any, ArrayLike], OptimalControlProblem] | None = None
     valid: Callable[[Array], Array] | None = None
     unseen: tuple[Any, Float[Array, "unseen nx"]] | None = None
     worst: float = eqx.field(static=True, default=1e6)

@@ -1,6 +1,7 @@
 """What methods of policy search share: first trajectories, their examples, rollouts of trajectories and policy."""
 
 import abc
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -17,6 +18,8 @@ from costogo.nn import GaussianPolicy
 from costogo.problem import AffineFeedback, OptimalControlProblem, open_loop, rollout
 from costogo.problem.costs import ScaledCost
 from costogo.solvers import DistributionSolution, GaussianDDP, GaussianTrajectory
+
+STAGES, STAGE_ITERATIONS = 20, 5  # of first trajectories that are found by way of easier problems
 
 
 class PolicySearchMethod(eqx.Module):
@@ -140,20 +143,45 @@ def first_trajectory(
 ) -> DistributionSolution:
     """Maximum-entropy trajectory without a policy, from the task's guess, for the cost times `scale` (spec
     constrained_gps section 6, step 1)."""
-    problem = task.problem_of(condition)
+
+    def priced(problem: OptimalControlProblem) -> OptimalControlProblem:
+        if task.first_cost is not None:
+            problem = eqx.tree_at(lambda p: p.stage_cost, problem, task.first_cost(condition))
+        return scaled(problem, scale)
+
+    problem = priced(task.problem_of(condition))
+    easiest = problem if task.eased is None else priced(task.eased(condition, 0.0))
     N, nu, nx = problem.horizon, problem.nu, len(x0)
     controls = jnp.zeros((N, nu), x0.dtype) if task.guess is None else task.guess(condition)
     q = GaussianTrajectory(
-        open_loop(problem, x0, controls),
+        open_loop(easiest, x0, controls),
         controls,
         jnp.zeros((N, nu, nx), x0.dtype),
         jnp.broadcast_to(jnp.eye(nu, dtype=x0.dtype), (N, nu, nu)),
         jnp.broadcast_to(task.start_covariance.astype(x0.dtype), (N + 1, nx, nx)),
     )
-    if task.first_cost is not None:
-        problem = eqx.tree_at(lambda p: p.stage_cost, problem, task.first_cost(condition))
+    if (eased := task.eased) is not None:
+        brief = eqx.tree_at(lambda s: s.max_iterations, solver, STAGE_ITERATIONS)
+        q = continued(lambda share: priced(eased(condition, share)), q, brief, task.noise)
     solver = eqx.tree_at(lambda s: s.max_iterations, solver, iterations)
-    return solver.run(scaled(problem, scale), q, noise=task.noise)
+    return solver.run(problem, q, noise=task.noise)
+
+
+def continued(
+    problem_of: Callable[[Array], OptimalControlProblem], q: GaussianTrajectory, solver: GaussianDDP, noise: Array
+) -> GaussianTrajectory:
+    """A trajectory for `problem_of(1)` by way of `problem_of(share)`, from share zero, where `q` belongs, on: each is
+    optimised from what the law found for the one before does in it."""
+
+    def harder(q: GaussianTrajectory, share: Array) -> tuple[GaussianTrajectory, None]:
+        problem = problem_of(share)
+        infinite = jnp.full_like(q.controls, jnp.inf)
+        law = AffineFeedback(q.states[:-1], q.controls, q.gains, -infinite, infinite)
+        moved = rollout(problem.dynamics, q.states[0], law, problem.times(0.0, q.states.dtype)[:-1])
+        q = eqx.tree_at(lambda q: (q.states, q.controls), q, moved)
+        return solver.run(problem, q, noise=noise).q, None
+
+    return jax.lax.scan(harder, q, jnp.linspace(0.0, 1.0, STAGES + 1, dtype=q.states.dtype))[0]
 
 
 def scaled(problem: OptimalControlProblem, factor: ArrayLike) -> OptimalControlProblem:
