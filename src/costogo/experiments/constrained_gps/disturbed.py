@@ -27,6 +27,7 @@ from costogo.sim import BodyPush, MujocoDynamics, Simbicon, Terrain, walker_mode
 from costogo.sim.simbicon import START
 
 GROUNDS, UNSEEN_GROUNDS = (0, 1, 2), (100, 101, 102, 103)  # seeds
+PARTS = 2  # trajectories on each ground for training, one behind the other
 BEFORE = 1.0  # m of level ground ahead of the start
 # Force (N) on the torso for the first 0.1 s, and the phase of the stride at which it comes.
 PUSHES = ((250.0, 0.0), (400.0, 0.25), (-300.0, 0.5), (-500.0, 0.75))
@@ -63,16 +64,17 @@ def upright_on_ground(x: Array) -> Bool[Array, ""]:
 
 
 @cache
-def walks_on_ground() -> tuple[Float[Array, "grounds N+1 nx"], Float[Array, "grounds N nu"]]:
-    """SIMBICON on every ground, from 1 m before its first slope on."""
+def walks_on_ground() -> tuple[Float[Array, "grounds parts N+1 nx"], Float[Array, "grounds parts N nu"]]:
+    """SIMBICON on every ground, from 1 m before its first slope on, in parts of the length of a trajectory."""
     come = demonstration().states[0, 0]  # how far the walk has come after the steps that are not shown
     states, controls = [], []
     for lane in range(len(ground().starts)):
         start = np.concatenate([START, [Simbicon().speed], np.zeros(8)])
         start[0] = ground().lane(lane) + 2.0 - BEFORE - come
-        shown = Simbicon().demonstrate(uneven_dynamics(), STEPS, start=start, warm_up=WARM_UP)
-        states.append(shown.states)
-        controls.append(shown.controls)
+        shown = Simbicon().demonstrate(uneven_dynamics(), PARTS * STEPS, start=start, warm_up=WARM_UP)
+        starts = STEPS * np.arange(PARTS)
+        states.append([shown.states[k : k + STEPS + 1] for k in starts])
+        controls.append([shown.controls[k : k + STEPS] for k in starts])
     return jnp.asarray(np.array(states)), jnp.asarray(np.array(controls))
 
 
@@ -81,8 +83,9 @@ def terrain(hidden: int, conditions: int = len(GROUNDS)) -> Setting:
     """Walking over slopes within +-10 degrees that the policy does not see, learned on the first `conditions` of three
     grounds, judged over 4 s on those and on four others (spec 8.3).
 
-    Deviations: it starts 1 m before the first slope, so that 3 m of the 4 m of a trajectory are uneven; it does not
-    see the torso's height, which on slopes says where it is; the first trajectories track SIMBICON on the same ground.
+    Deviations: it starts 1 m before the first slope, so that 3 m of the 4 m of a trajectory are uneven; each ground for
+    training has a second trajectory, from where SIMBICON is after those 2 s; the policy does not see the torso's
+    height, which on slopes says where it is; the first trajectories track SIMBICON on the same ground.
     """
     require(
         1 <= conditions <= len(GROUNDS), f"conditions is {conditions}; pass the number of grounds, 1 to {len(GROUNDS)}"
@@ -90,9 +93,8 @@ def terrain(hidden: int, conditions: int = len(GROUNDS)) -> Setting:
     dynamics = uneven_dynamics()
     problem = OptimalControlProblem(dynamics, uneven_cost, horizon=STEPS, nu=6, dt=dynamics.dt)
     walks = walks_on_ground()
-    trained, unseen = (jax.tree.map(lambda a, part=part: a[part], walks) for part in (
-        slice(conditions), slice(len(GROUNDS), None),
-    ))  # fmt: skip
+    trained = jax.tree.map(lambda a: a[:conditions].reshape(-1, *a.shape[2:]), walks)
+    unseen = jax.tree.map(lambda a: a[len(GROUNDS) :, 0], walks)
     return walking_setting(
         lambda _: problem, trained, (unseen, unseen[0][:, 0]), observe=lambda x: x[2:],
         policy=lambda key: walking_policy(key, hidden, first=2), first_cost=lambda c: track(c, dynamics.dt),
