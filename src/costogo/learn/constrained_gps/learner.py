@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from costogo.core.status import Status
 from costogo.learn.constrained_gps.agreement import ascend, draw_noise, policy_terms, regression
 from costogo.learn.constrained_gps.policy_fit import PolicyFit, Regression, fit_likelihood, fit_policy
-from costogo.learn.constrained_gps.trajectories import PolicySearchMethod, check_counts, scaled
+from costogo.learn.constrained_gps.trajectories import PolicySearchMethod, check_counts, followed, scaled
 from costogo.nn import GaussianPolicy
 from costogo.solvers import GaussianTrajectory, LikelihoodTerms, PolicyTerms
 
@@ -33,9 +33,10 @@ class GuidedPolicySearch(PolicySearchMethod):
     """What constrained and variational policy search share: a step improves every trajectory by the iterations of
     `solver`, drawn to the policy, and then fits the policy to samples of all of them.
 
-    The cost is scaled by a factor that rises geometrically from `first_scale` to one over `ramp` steps. `samples` are
-    drawn in antithetic pairs; those that average the policy are the same throughout. The last `tail` knots are neither
-    examples for the policy nor drawn to it.
+    The cost is scaled by a factor that rises geometrically from `first_scale` to one over `ramp` steps; so does, evenly
+    from zero, the share of what makes the task hard, if it can be eased (not in the paper). `samples` are drawn in
+    antithetic pairs; those that average the policy are the same throughout. The last `tail` knots are neither examples
+    for the policy nor drawn to it.
     """
 
     first_weight: ArrayLike = 0.1
@@ -52,15 +53,18 @@ class GuidedPolicySearch(PolicySearchMethod):
     def raised(self, weights: Array, divergence: Array) -> Array:
         """The multipliers of the next step."""
 
+    def share(self, step: ArrayLike) -> Array:
+        """Share of the ramp that lies behind step number `step`, counted from zero."""
+        return jnp.minimum(jnp.asarray(step, float) / self.ramp, 1.0)
+
     def scale(self, step: ArrayLike) -> Array:
-        """Factor of the cost in step number `step`, counted from zero."""
-        share = jnp.minimum(jnp.asarray(step, float) / self.ramp, 1.0)
-        return self.first_scale ** (1.0 - share)
+        """Factor of the cost in step number `step`."""
+        return self.first_scale ** (1.0 - self.share(step))
 
     def init(self, key: Array) -> GPSState:
         """Trajectories of maximum entropy, and a policy fitted to them."""
         key, network, draw = jax.random.split(key, 3)
-        q = self.first()
+        q = self.first(share=0.0)
         weights = jnp.full(q.controls.shape[:2], self.first_weight, q.controls.dtype)
         weights = self.exemplary(self.raised(weights, jnp.zeros_like(weights)))
         policy = self._fitted(self.task.policy(network), q, self.exemplary(jnp.ones_like(weights)), draw).policy
@@ -70,10 +74,11 @@ class GuidedPolicySearch(PolicySearchMethod):
     def step(self, state: GPSState) -> tuple[GPSState, dict[str, Array]]:
         """One iteration; metrics are means over conditions and knots, failures are counted."""
         key, draw = jax.random.split(state.key)
-        scale = self.scale(state.step)
+        share, scale = self.share(state.step), self.scale(state.step)
 
         def improve(condition, q, weights, damping):
-            problem = scaled(self.task.problem_of(condition), scale)
+            problem = scaled(self.task.problem_at(condition, share), scale)
+            q = q if self.task.eased is None else followed(problem, q)
             terms_of = self._terms_of(state.policy, weights)
             return self.solver.run(problem, q, terms_of, noise=self.task.noise, damping=damping)
 

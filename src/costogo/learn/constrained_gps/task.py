@@ -34,8 +34,8 @@ class PolicySearch(eqx.Module):
     `policy(key)` makes one. `guess(condition)` are controls (N, nu) to begin with, by default zero, and
     `first_cost(condition)` is what the first trajectories are optimised for, by default the problem's stage cost: that
     of tracking a demonstration, say. `eased(condition, share)`, if given, is the problem with a share, 0 to 1, of what
-    makes it hard; first trajectories are then found with ever larger shares: under a disturbance that fells the guess,
-    nothing can be improved. `valid(x)` tells a failure; a policy that fails, or whose cost is above `worst`,
+    makes it hard. Trajectories then begin without it and meet ever larger shares: under a disturbance that fells them
+    at once, nothing can be improved. `valid(x)` tells a failure; a policy that fails, or whose cost is above `worst`,
     costs `worst`. Policies are judged over `test_steps` intervals, by default the problem's horizon, on the training
     conditions and, if given, on `unseen`: conditions and starts that training does not touch.
     """
@@ -65,6 +65,10 @@ class PolicySearch(eqx.Module):
         for leaf in jax.tree.leaves(self.conditions):
             require(len(leaf) == len(self.starts), f"conditions have a leaf of length {len(leaf)}, starts "
                     f"{len(self.starts)} rows; pass one entry per start")  # fmt: skip
+
+    def problem_at(self, condition: Any, share: ArrayLike) -> OptimalControlProblem:
+        """The problem of a condition with a share of what makes it hard, if the task has such."""
+        return self.problem_of(condition) if self.eased is None else self.eased(condition, share)
 
     def test(self, policy: GaussianPolicy, conditions: Any, starts: Array) -> tuple[Array, Array]:
         """Costs (n,) of the policy without noise on any conditions, and which ended in failure (n,)."""

@@ -1,7 +1,6 @@
 """What methods of policy search share: first trajectories, their examples, rollouts of trajectories and policy."""
 
 import abc
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -19,7 +18,7 @@ from costogo.problem import AffineFeedback, OptimalControlProblem, open_loop, ro
 from costogo.problem.costs import ScaledCost
 from costogo.solvers import DistributionSolution, GaussianDDP, GaussianTrajectory
 
-STAGES, STAGE_ITERATIONS = 20, 5  # of first trajectories that are found by way of easier problems
+STAGES, STAGE_ITERATIONS = 10, 5  # in which first trajectories meet what makes a problem hard
 
 
 class PolicySearchMethod(eqx.Module):
@@ -60,11 +59,12 @@ class PolicySearchMethod(eqx.Module):
         on the unseen ones if the task has any."""
         return self.task.evaluate(state.policy)
 
-    def first(self) -> GaussianTrajectory:
-        """The first trajectory of every condition."""
+    def first(self, share: float = 1.0) -> GaussianTrajectory:
+        """The first trajectory of every condition, for a share of what makes the task hard."""
 
         def one(condition, x0):
-            return first_trajectory(self.task, self.solver, condition, x0, self.first_iterations, self.first_scale)
+            its = self.first_iterations
+            return first_trajectory(self.task, self.solver, condition, x0, its, self.first_scale, share)
 
         return jax.vmap(one)(self.task.conditions, self.task.starts).q
 
@@ -139,19 +139,28 @@ class SampledPolicySearch(PolicySearchMethod):
 
 
 def first_trajectory(
-    task: PolicySearch, solver: GaussianDDP, condition: Any, x0: Array, iterations: int, scale: ArrayLike
+    task: PolicySearch,
+    solver: GaussianDDP,
+    condition: Any,
+    x0: Array,
+    iterations: int,
+    scale: ArrayLike,
+    share: float = 1.0,
 ) -> DistributionSolution:
     """Maximum-entropy trajectory without a policy, from the task's guess, for the cost times `scale` (spec
-    constrained_gps section 6, step 1)."""
+    constrained_gps section 6, step 1).
 
-    def priced(problem: OptimalControlProblem) -> OptimalControlProblem:
+    Where the task can be eased it is reached by way of easier problems, up to `share` of what makes it hard.
+    """
+
+    def problem_at(share: ArrayLike) -> OptimalControlProblem:
+        problem = task.problem_at(condition, share)
         if task.first_cost is not None:
             problem = eqx.tree_at(lambda p: p.stage_cost, problem, task.first_cost(condition))
         return scaled(problem, scale)
 
-    problem = priced(task.problem_of(condition))
-    easiest = problem if task.eased is None else priced(task.eased(condition, 0.0))
-    N, nu, nx = problem.horizon, problem.nu, len(x0)
+    easiest = problem_at(0.0)
+    N, nu, nx = easiest.horizon, easiest.nu, len(x0)
     controls = jnp.zeros((N, nu), x0.dtype) if task.guess is None else task.guess(condition)
     q = GaussianTrajectory(
         open_loop(easiest, x0, controls),
@@ -160,28 +169,27 @@ def first_trajectory(
         jnp.broadcast_to(jnp.eye(nu, dtype=x0.dtype), (N, nu, nu)),
         jnp.broadcast_to(task.start_covariance.astype(x0.dtype), (N + 1, nx, nx)),
     )
-    if (eased := task.eased) is not None:
-        brief = eqx.tree_at(lambda s: s.max_iterations, solver, STAGE_ITERATIONS)
-        q = continued(lambda share: priced(eased(condition, share)), q, brief, task.noise)
     solver = eqx.tree_at(lambda s: s.max_iterations, solver, iterations)
-    return solver.run(problem, q, noise=task.noise)
+    found = solver.run(easiest, q, noise=task.noise)
+    if task.eased is None or share == 0:
+        return found
+
+    def harder(q: GaussianTrajectory, share: Array) -> tuple[GaussianTrajectory, DistributionSolution]:
+        problem = problem_at(share)
+        found = brief.run(problem, followed(problem, q), noise=task.noise)
+        return found.q, found
+
+    brief = eqx.tree_at(lambda s: s.max_iterations, solver, STAGE_ITERATIONS)
+    shares = share * jnp.arange(1, STAGES + 1, dtype=x0.dtype) / STAGES
+    return jax.tree.map(lambda leaf: leaf[-1], jax.lax.scan(harder, found.q, shares)[1])
 
 
-def continued(
-    problem_of: Callable[[Array], OptimalControlProblem], q: GaussianTrajectory, solver: GaussianDDP, noise: Array
-) -> GaussianTrajectory:
-    """A trajectory for `problem_of(1)` by way of `problem_of(share)`, from share zero, where `q` belongs, on: each is
-    optimised from what the law found for the one before does in it."""
-
-    def harder(q: GaussianTrajectory, share: Array) -> tuple[GaussianTrajectory, None]:
-        problem = problem_of(share)
-        infinite = jnp.full_like(q.controls, jnp.inf)
-        law = AffineFeedback(q.states[:-1], q.controls, q.gains, -infinite, infinite)
-        moved = rollout(problem.dynamics, q.states[0], law, problem.times(0.0, q.states.dtype)[:-1])
-        q = eqx.tree_at(lambda q: (q.states, q.controls), q, moved)
-        return solver.run(problem, q, noise=noise).q, None
-
-    return jax.lax.scan(harder, q, jnp.linspace(0.0, 1.0, STAGES + 1, dtype=q.states.dtype))[0]
+def followed(problem: OptimalControlProblem, q: GaussianTrajectory) -> GaussianTrajectory:
+    """The distribution about what its control law does in another problem; its states' covariances stay."""
+    infinite = jnp.full_like(q.controls, jnp.inf)
+    law = AffineFeedback(q.states[:-1], q.controls, q.gains, -infinite, infinite)
+    moved = rollout(problem.dynamics, q.states[0], law, problem.times(0.0, q.states.dtype)[:-1])
+    return eqx.tree_at(lambda q: (q.states, q.controls), q, moved)
 
 
 def scaled(problem: OptimalControlProblem, factor: ArrayLike) -> OptimalControlProblem:
