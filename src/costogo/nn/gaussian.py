@@ -1,5 +1,7 @@
 """Gaussian policies: a small network for the mean, and noise that does not depend on the state."""
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,10 @@ class GaussianPolicy(eqx.Module):
     One hidden layer of soft rectifiers; `o' = (o - input_mean) / input_std` and the mean in units of `output_scale`
     are data, not parameters. For one observation; batch with `jax.vmap`. `log_std` (nu,) is that of the controls, in
     their units.
+
+    `symmetry`, two tuples of indices, says which observations and controls change places when the robot is mirrored,
+    its legs exchanged, say. The mean `mu` is then `(mu(o) + R mu(S o)) / 2`, with `S` and `R` these exchanges: what it
+    knows of one side it knows of the other. Raises `CostogoError` for indices that are no exchange.
     """
 
     normalise: Affine
@@ -24,6 +30,7 @@ class GaussianPolicy(eqx.Module):
     head: eqx.nn.Linear
     output: Affine
     log_std: Float[Array, " nu"]
+    symmetry: tuple[tuple[int, ...], tuple[int, ...]] | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -36,6 +43,7 @@ class GaussianPolicy(eqx.Module):
         input_mean: ArrayLike = 0.0,
         input_std: ArrayLike = 1.0,
         output_scale: ArrayLike = 1.0,
+        symmetry: tuple[Sequence[int], Sequence[int]] | None = None,
         dtype: jnp.dtype | None = None,
     ):
         for name, value in (("no", no), ("nu", nu), ("hidden", hidden)):
@@ -49,10 +57,19 @@ class GaussianPolicy(eqx.Module):
         self.hidden = eqx.nn.Linear(no, hidden, key=first, dtype=dtype)
         self.head = eqx.nn.Linear(hidden, nu, key=second, dtype=dtype)
         self.output = Affine(nu, 0.0, output_scale, dtype)
+        if symmetry is not None:
+            symmetry = (_exchange("observations", no, symmetry[0]), _exchange("controls", nu, symmetry[1]))
+        self.symmetry = symmetry
         self.log_std = jnp.broadcast_to(jnp.log(jnp.asarray(std, self.head.weight.dtype)), (nu,))
 
     def __call__(self, o: Float[Array, " no"]) -> Float[Array, " nu"]:
         """The mean."""
+        if self.symmetry is None:
+            return self._mean(o)
+        there, back = (np.array(indices) for indices in self.symmetry)
+        return 0.5 * (self._mean(o) + self._mean(o[there])[back])
+
+    def _mean(self, o: Float[Array, " no"]) -> Float[Array, " nu"]:
         return self.output(self.head(jax.nn.softplus(self.hidden(self.normalise(o)))))
 
     @property
@@ -69,3 +86,11 @@ class GaussianPolicy(eqx.Module):
         """`log pi(u | o)`."""
         scaled = (u - self(o)) / jnp.exp(self.log_std)
         return -0.5 * jnp.sum(scaled**2) - jnp.sum(self.log_std) - 0.5 * len(u) * jnp.log(2.0 * jnp.pi)
+
+
+def _exchange(what: str, size: int, indices: Sequence[int]) -> tuple[int, ...]:
+    """The indices, checked: each place once, and twice is nothing."""
+    found = tuple(int(i) for i in indices)
+    whole = sorted(found) == list(range(size)) and all(found[found[i]] == i for i in range(size))
+    require(whole, f"symmetry of the {what} is {found}; pass the place, 0 to {size - 1}, that each changes with")
+    return found

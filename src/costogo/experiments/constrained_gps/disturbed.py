@@ -80,7 +80,7 @@ def walks_on_ground() -> tuple[Float[Array, "grounds parts N+1 nx"], Float[Array
 
 
 @cache
-def terrain(hidden: int, conditions: int = len(GROUNDS)) -> Setting:
+def terrain(hidden: int, conditions: int = len(GROUNDS), *, symmetric: bool = False) -> Setting:
     """Walking over slopes within +-10 degrees that the policy does not see, learned on the first `conditions` of three
     grounds, judged over 4 s on those and on four others (spec 8.3).
 
@@ -98,7 +98,8 @@ def terrain(hidden: int, conditions: int = len(GROUNDS)) -> Setting:
     unseen = jax.tree.map(lambda a: a[len(GROUNDS) :, 0], walks)
     return walking_setting(
         lambda _: problem, trained, (unseen, unseen[0][:, 0]), observe=lambda x: x[2:],
-        policy=lambda key: walking_policy(key, hidden, first=2), first_cost=lambda c: track(c, dynamics.dt),
+        policy=lambda key: walking_policy(key, hidden, first=2, symmetric=symmetric),
+        first_cost=lambda c: track(c, dynamics.dt),
         valid=upright_on_ground,
     )  # fmt: skip
 
@@ -121,7 +122,7 @@ def under(force: Float[Array, ""]) -> MujocoDynamics:
 
 
 @cache
-def push(hidden: int, conditions: int = len(PUSHES)) -> Setting:
+def push(hidden: int, conditions: int = len(PUSHES), *, symmetric: bool = False) -> Setting:
     """Walking on after a push of 250 to 300 N and 0.1 s on the torso, learned with the first `conditions` of four
     pushes, judged over 4 s on those and on four others (spec 8.4). First trajectories track the walk without a push.
 
@@ -140,7 +141,8 @@ def push(hidden: int, conditions: int = len(PUSHES)) -> Setting:
     trained, unseen = _pushes(PUSHES[:conditions]), _pushes(UNSEEN_PUSHES)
     return walking_setting(
         problem_of, trained, (unseen, unseen[0][:, 0]), observe=lambda x: x[1:],
-        policy=lambda key: walking_policy(key, hidden), first_cost=lambda c: track(c[:2], dt, pitch=PITCH),
+        policy=lambda key: walking_policy(key, hidden, symmetric=symmetric),
+        first_cost=lambda c: track(c[:2], dt, pitch=PITCH),
         eased=problem_of, valid=upright,
     )  # fmt: skip
 

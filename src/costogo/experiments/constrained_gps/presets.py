@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SYSTEMS = {"swimmer": "tasks", "walker": "tasks", "terrain": "disturbed", "push": "disturbed"}  # and their module
 CONDITIONS = {"terrain": "grounds", "push": "pushes"}  # of the systems with a number of them
+WALKERS = ("walker", *CONDITIONS)
 METHODS: dict[str, Callable[..., Any]] = {
     "constrained": ConstrainedGPS,
     "variational": VariationalGPS,
@@ -65,6 +66,8 @@ class GPSConfig:
     """iterations of L-BFGS in each fit of the policy"""
     conditions: int | None = None
     """terrain, push: number of grounds or pushes to train on; by default 3 and 4"""
+    symmetric: bool = False
+    """walker, terrain, push: a policy that does the same with either leg"""
     seed: int = 0
 
     def __post_init__(self):
@@ -82,14 +85,17 @@ class GPSConfig:
             self.conditions is None or self.system in CONDITIONS,
             f"conditions is {self.conditions}, but {self.system} has conditions of its own; leave it out",
         )
+        legs = self.system in WALKERS
+        require(legs or not self.symmetric, f"symmetric is set, but {self.system} has no legs; leave it out")
 
 
 def setting_of(config: GPSConfig) -> "Setting":
     """Task and limits of a configuration."""
     # Tasks need mujoco, which a configuration does not.
     module = import_module(f"costogo.experiments.constrained_gps.{SYSTEMS[config.system]}")
-    given = () if config.conditions is None else (config.conditions,)
-    return getattr(module, config.system)(config.hidden, *given)
+    given = {} if config.conditions is None else {"conditions": config.conditions}
+    given |= {"symmetric": True} if config.symmetric else {}
+    return getattr(module, config.system)(config.hidden, **given)
 
 
 def build(config: GPSConfig) -> Judged:

@@ -67,6 +67,8 @@ def swimmer(hidden: int) -> Setting:
 
 
 SPEED, HEIGHT, PITCH_WEIGHT = 2.1, 1.1, 1.0  # m/s, m, 1/rad^2
+OTHER_LEG = (3, 4, 5, 0, 1, 2)  # of each torque the one of the other leg, and of each state
+OTHER_SIDE = tuple(part + i for part in (0, 9) for i in (0, 1, 2, *(3 + joint for joint in OTHER_LEG)))
 STEPS, TEST_STEPS, WARM_UP, STRIDE = 200, 400, 200, 61  # control intervals; a stride is two steps
 
 
@@ -111,7 +113,7 @@ def track(condition: tuple[Array, Array], dt: float, pitch: float = 20.0) -> Tra
 
 
 @cache
-def walker(hidden: int) -> Setting:
+def walker(hidden: int, *, symmetric: bool = False) -> Setting:
     """Seven links, T = 200 of 0.01 s from four phases of the demonstration, judged over 4 s (spec 8.2)."""
     dynamics, shown = walker_dynamics(), demonstration()
     problem = OptimalControlProblem(dynamics, walking_cost, horizon=STEPS, nu=6, dt=dynamics.dt)
@@ -120,7 +122,8 @@ def walker(hidden: int) -> Setting:
     conditions = tuple(jnp.stack(column) for column in zip(*parts, strict=True))
     return walking_setting(
         lambda _: problem, conditions, unseen_walks(shown), observe=lambda x: x[1:],
-        policy=lambda key: walking_policy(key, hidden), first_cost=lambda c: track(c, dynamics.dt), valid=upright,
+        policy=lambda key: walking_policy(key, hidden, symmetric=symmetric),
+        first_cost=lambda c: track(c, dynamics.dt), valid=upright,
     )  # fmt: skip
 
 
@@ -143,10 +146,13 @@ def unseen_walks(shown: Demonstration) -> tuple[tuple[Array, Array], Array]:
     return conditions, starts + 0.02 * jax.random.normal(jax.random.PRNGKey(UNSEEN_KEY), starts.shape)
 
 
-def walking_policy(key: Array, hidden: int, first: int = 1) -> GaussianPolicy:
-    """A policy that sees the walker from state `first` on: all but x, in units of their spread in the demonstration."""
+def walking_policy(key: Array, hidden: int, *, first: int = 1, symmetric: bool = False) -> GaussianPolicy:
+    """A policy that sees the walker from state `first` on: all but x, in units of their spread in the demonstration.
+    A `symmetric` one does the same with either leg."""
     seen = demonstration().states[:, first:]
+    swapped = np.array(OTHER_SIDE)[first:] - first
     return GaussianPolicy(
         seen.shape[1], 6, key=key, hidden=hidden, dtype=jnp.float64, input_mean=seen.mean(axis=0),
         input_std=np.maximum(seen.std(axis=0), 0.05), output_scale=20.0,
+        symmetry=(swapped, OTHER_LEG) if symmetric else None,
     )  # fmt: skip
