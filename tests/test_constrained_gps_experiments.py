@@ -7,13 +7,14 @@ import pytest
 
 from costogo import CostogoError
 from costogo.cli.train_constrained_gps import TrainConstrainedGPS
-from costogo.experiments.constrained_gps import disturbed, g1, g2, generalising, tuning
+from costogo.experiments.constrained_gps import disturbed, g1, g2, generalising, tasks, tuning
 from costogo.experiments.constrained_gps.arms import Comparison
 from costogo.experiments.constrained_gps.presets import METHODS, GPSConfig, build, setting_of
 from costogo.experiments.constrained_gps.results import motions, name_of, summary, up_for
 from costogo.experiments.constrained_gps.runs import RUNS
 from costogo.learn.constrained_gps import Rollouts
 from costogo.nn import GaussianPolicy
+from costogo.sim import walker_model
 
 
 class Curve:
@@ -149,6 +150,7 @@ def test_tuning_says_what_was_tuned(monkeypatch):
         ({"rate": -1.0}, "rate is -1.0"),
         ({"rate": 0.1, "method": "variational"}, "rate is 0.1, but the variational method has none"),
         ({"share": 0.1}, "share is 0.1, but the constrained method has none"),
+        ({"symmetric": True}, "symmetric is set, but swimmer has no legs"),
     ],
 )
 def test_mistakes(wrong, answer):
@@ -195,6 +197,17 @@ def test_the_walker_task():
     assert tracked(states[1, 7], controls[1, 7], jnp.array(0.07)) == 0.0
     assert tracked(states[1, 7] + 5.0 * jnp.eye(18)[0], controls[1, 7], jnp.array(0.07)) == 0.0
     assert float(jnp.abs(task.unseen[1] - task.starts).max()) > 0.01
+
+
+def test_a_policy_for_either_leg():
+    """With the legs exchanged in the state they are in the torques; exchanged twice is as before."""
+    task = setting_of(GPSConfig(system="terrain", symmetric=True)).task
+    policy, x = task.policy(jax.random.PRNGKey(0)), task.starts[1]
+    side, leg = (np.array(indices) for indices in (tasks.OTHER_SIDE, tasks.OTHER_LEG))
+    names = [walker_model().joint(i).name for i in range(9)]
+    assert [names[i].replace("left", "right") for i in side[:9]] == [name.replace("left", "right") for name in names]
+    assert names[side[3]] != names[3] and np.array_equal(side[9:], side[:9] + 9)
+    np.testing.assert_allclose(policy(task.observe(x[side])), policy(task.observe(x))[leg])
 
 
 def test_the_walker_on_uneven_ground():

@@ -48,6 +48,15 @@ def test_density_and_samples():
     np.testing.assert_allclose(np.cov(drawn.T), it.covariance, atol=0.1)
 
 
+def test_a_symmetric_policy():
+    """The mirrored observation gets the mirrored control, before and after a fit; the plain one knows no mirror."""
+    o, there, back = jnp.array([0.3, -1.0, 2.0]), np.array([0, 2, 1]), np.array([1, 0])
+    it = policy(symmetry=(there, back), input_mean=jnp.array([0.1, 0.2, 0.3]))
+    for one in (it, fit_policy(it, rows(), iterations=5).policy):
+        np.testing.assert_allclose(one(o[there]), one(o)[back])
+    assert np.abs(policy()(o[there]) - policy()(o)[back]).max() > 0.01
+
+
 def test_fit_recovers_a_policy():
     """Weighted least squares without residual: the error falls by orders; the noise is the closed form."""
     data = rows()
@@ -102,6 +111,12 @@ def test_no_weight_no_change():
         (lambda: policy(hidden=0), "hidden is 0"),
         (lambda: policy(std=0.0), "std is 0.0"),
         (lambda: policy(input_std=-1.0), "input_std is -1.0"),
+        (
+            lambda: policy(symmetry=((0, 1), (0, 1))),
+            r"of the observations is \(0, 1\); pass the place, 0 to 2",
+        ),
+        (lambda: policy(symmetry=((1, 2, 0), (0, 1))), r"symmetry of the observations is \(1, 2, 0\)"),
+        (lambda: policy(symmetry=((0, 1, 2), (0, 0))), r"symmetry of the controls is \(0, 0\); .* 0 to 1"),
         (lambda: fit_policy(policy(), rows(), iterations=0), "iterations is 0"),
     ],
 )

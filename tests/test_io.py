@@ -296,6 +296,18 @@ def test_an_interrupt_saves_the_newest_epoch(tmp_path):
     assert bits(state) == bits(fit(learner, learner.init(KEY), epochs=9))
 
 
+def test_a_run_from_before_there_was_an_option(tmp_path):
+    """It counts as one with the option's default, and goes on as such only."""
+    RunFolder.create(tmp_path, {"rate": 1.0})
+    defaults = {"rate": 0.5, "symmetric": False}
+    with pytest.raises(CostogoError, match="symmetric: False there, True here"):
+        RunFolder.create(tmp_path, {"rate": 1.0, "symmetric": True}, resume=True, defaults=defaults)
+    with pytest.raises(CostogoError, match="symmetric: None there, False here"):
+        RunFolder.create(tmp_path, {"rate": 1.0, "symmetric": False}, resume=True)
+    run = RunFolder.create(tmp_path, {"rate": 1.0, "symmetric": False}, resume=True, defaults=defaults)
+    assert run.read_config() == {"rate": 1.0, "symmetric": False}
+
+
 def test_a_killed_run_resumes_bit_exactly(tmp_path):
     epochs = 40
     whole = run_toy(tmp_path / "whole", epochs)

@@ -44,4 +44,5 @@ class RunOptions:
 
     def open(self, config: Any) -> RunFolder:
         """The run folder, new or resumed."""
-        return RunFolder.create(self.folder, {"learner": self.learner, **vars(config)}, resume=self.resume)
+        settings, defaults = {"learner": self.learner, **vars(config)}, vars(type(config)())
+        return RunFolder.create(self.folder, settings, resume=self.resume, defaults=defaults)

@@ -48,8 +48,8 @@ class TrainedRun:
         module = importlib.import_module("costogo.experiments." + kind.module)
         config_type = getattr(module, kind.config)
         expected = {field.name for field in fields(config_type)}
-        if set(settings) != expected:
-            odd = ", ".join(sorted(set(settings) ^ expected))
+        if not set(settings) <= expected:  # an option that a run does not know yet has its default
+            odd = ", ".join(sorted(set(settings) - expected))
             raise CostogoError(f"{run.config} does not fit this version of costogo (settings: {odd})")
         config = config_type(**settings)
         learner = getattr(module, kind.build)(config)

@@ -127,15 +127,16 @@ class Recipe:
             raise MissingExtraError("experiments need filelock: pip install 'costogo[cli]'") from error
         learner, name = self.build(setting), self.name_of(setting)  # what cannot be built leaves no folder
         place, config = RunFolder(folder / name), {"learner": self.learner, **vars(setting)}
+        defaults = vars(type(setting)())  # a run from before there was an option had its default
         if place.config.exists():
-            place.expect(config)
+            place.expect(config, defaults=defaults)
         folder.mkdir(parents=True, exist_ok=True)
         lock, run = FileLock(folder / f".{name}.lock"), self.run(setting, learner, place, label=name)
 
         def train_alone() -> Any:
             with lock:
                 if not (run.finished and place.checkpoints.exists()):  # to read a state is not to go on with a run
-                    RunFolder.create(place.path, config, resume=True)
+                    RunFolder.create(place.path, config, resume=True, defaults=defaults)
                 return run.train()
 
         return replace(run, train=train_alone), lock

@@ -6,17 +6,20 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
 
 from costogo.core.errors import CostogoError, MissingExtraError, writing
 from costogo.io.checkpoints import write_atomically
+
+NO_DEFAULTS: Mapping[str, Any] = MappingProxyType({})
 
 PACKAGES = ("costogo", "jax", "jaxlib", "equinox", "optax", "numpy")
 
@@ -59,20 +62,26 @@ class RunFolder:
 
     @staticmethod
     def create(
-        path: Path | str, config: Any, *, resume: bool = False, may_change: Sequence[str] = ("epochs",)
+        path: Path | str,
+        config: Any,
+        *,
+        resume: bool = False,
+        may_change: Sequence[str] = ("epochs",),
+        defaults: Mapping[str, Any] = NO_DEFAULTS,
     ) -> "RunFolder":
         """Make the folder, or open it again.
 
         Raises if it cannot be written, holds a run already (without `resume`), or, with `resume`, was made with
         another configuration; then the differing keys are named. Keys in `may_change` may differ: a longer training
-        continues a shorter one. A resumed run keeps its manifest, with the date of the resumption added.
+        continues a shorter one. `defaults` stand for keys that the folder's configuration lacks. A resumed run keeps
+        its manifest, with the date of the resumption added.
         """
         run = RunFolder(path)
         settings = as_plain(config)
         with writing(run.path):
             for folder in (run.path, run.checkpoints, run.figures):
                 folder.mkdir(parents=True, exist_ok=True)
-            known = run._continue(settings, resume, may_change) if run.config.exists() else None
+            known = run._continue(settings, resume, may_change, defaults) if run.config.exists() else None
             write_atomically(run.config, _yaml().safe_dump(settings, sort_keys=False).encode())
             write_atomically(run.manifest, (json.dumps(_continued(known, settings), indent=2) + "\n").encode())
         return run
@@ -99,15 +108,20 @@ class RunFolder:
         """The manifest, as plain data; empty if there is none."""
         return json.loads(self.manifest.read_text()) if self.manifest.exists() else {}
 
-    def _continue(self, settings: dict, resume: bool, may_change: Sequence[str]) -> dict[str, Any]:
+    def _continue(
+        self, settings: dict, resume: bool, may_change: Sequence[str], defaults: Mapping[str, Any]
+    ) -> dict[str, Any]:
         if not resume:
             raise CostogoError(f"{self.path} already holds a run; resume it with --resume, or choose another --out")
-        self.expect(settings, may_change)
+        self.expect(settings, may_change, defaults)
         return self.read_manifest()
 
-    def expect(self, config: Any, may_change: Sequence[str] = ("epochs",)) -> None:
-        """Raise if the run was made with another configuration; keys in `may_change` may differ."""
-        old, settings = self.read_config(), as_plain(config)
+    def expect(
+        self, config: Any, may_change: Sequence[str] = ("epochs",), defaults: Mapping[str, Any] = NO_DEFAULTS
+    ) -> None:
+        """Raise if the run was made with another configuration; keys in `may_change` may differ. `defaults` stand for
+        the keys it lacks: it was made before there were these options."""
+        old, settings = as_plain(defaults) | self.read_config(), as_plain(config)
         keys = sorted({*old, *settings} - {*may_change})
         differing = [key for key in keys if old.get(key) != settings.get(key)]
         if differing:
