@@ -12,13 +12,14 @@ SPEED = 1.5  # m/s, of a walk that counts
 ENOUGH = 2 / 3  # of the seeds
 WALK = ("constrained", "variational")  # as published, with 5 and 10 units
 FAIL = {5: ("importance", "adapted", "regression", "dagger"), 10: ("regression", "dagger")}
+BASE = GPSConfig(system="walker", iterations=120, fit_iterations=300)
 SIZES = ({"hidden": 5}, {"hidden": 10})
 SEEDS = dict.fromkeys(METHODS, 1) | {"constrained": 3}
 
 
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Train every method and size; write curves, traces and claims."""
-    found = Comparison(GPSConfig(system="walker"), SIZES, SEEDS).train(config, folder)
+    found = Comparison(BASE, SIZES, SEEDS).train(config, folder)
     media = found.write(folder)
     rows = write_claims(folder, claims(found))
     write_report(folder, "G2: walker", rows + found.summary, media, found.references)

@@ -1,5 +1,6 @@
 """G5: what one policy for four pushes does, push by push and under three in a row (spec constrained_gps section 10)."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import numpy as np
 from costogo.experiments.claims import Claim, judge, write_claims, write_rows
 from costogo.experiments.constrained_gps.arms import shrunk
 from costogo.experiments.constrained_gps.disturbed import PUSH_TIME, PUSHED, PUSHES, UNSEEN_PUSHES, pushed_dynamics
-from costogo.experiments.constrained_gps.generalising import HIDDEN, ITERATIONS
-from costogo.experiments.constrained_gps.presets import GPSConfig, setting_of
+from costogo.experiments.constrained_gps.generalising import base
+from costogo.experiments.constrained_gps.presets import setting_of
 from costogo.experiments.constrained_gps.results import motions, up_for
 from costogo.experiments.constrained_gps.runs import RUNS
 from costogo.experiments.constrained_gps.tasks import TEST_STEPS, demonstration, walking_cost
@@ -32,7 +33,7 @@ def run(config: ExperimentConfig, folder: Path) -> None:
     """Train (or read) the policy of G4; write responses, strips, videos and claims."""
     from costogo.viz import write_video
 
-    setting = GPSConfig(system="push", hidden=HIDDEN, iterations=ITERATIONS)
+    setting = replace(base("push"), conditions=len(PUSHES))  # a run of G4
     setting = shrunk(setting) if config.quick else setting
     trained = RUNS.trained(setting, folder.parent / "runs")
     policy, steps = trained.state.policy, 40 if config.quick else TEST_STEPS
