@@ -22,6 +22,7 @@ from benchmarks.cases import (  # noqa: E402
     planning,
     riccati,
     sac,
+    sac_return,
     scaling,
     swing_up,
     walker_gps,
@@ -29,7 +30,7 @@ from benchmarks.cases import (  # noqa: E402
 from benchmarks.cases.common import Case, Settings  # noqa: E402
 from benchmarks.report import fill, machine, markdown_table, write_csv  # noqa: E402
 
-MODULES = (riccati, scaling, bounded, swing_up, adjoint, imitation, anymal_mpc, walker_gps, planning, sac)
+MODULES = (riccati, scaling, bounded, swing_up, adjoint, imitation, anymal_mpc, walker_gps, planning, sac, sac_return)
 CASES: dict[str, Case] = {module.CASE.name: module.CASE for module in MODULES}
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
