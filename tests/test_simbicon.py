@@ -6,7 +6,7 @@ import pytest
 
 from costogo import CostogoError
 from costogo.problem.rollout import AffineFeedback
-from costogo.sim import MujocoDynamics, Simbicon, swimmer_model, walker_model
+from costogo.sim import BodyPush, MujocoDynamics, Simbicon, swimmer_model, walker_model
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +62,13 @@ def test_mistakes(dynamics):
         Simbicon().demonstrate(dynamics, 5, start=np.zeros(9))
     with pytest.raises(CostogoError, match="another model than the planar walker"):
         Simbicon().demonstrate(MujocoDynamics(swimmer_model(), substeps=5), 5)
+
+
+def test_it_walks_on_after_a_push():
+    """The push changes the walk from when it comes on, and not before; the walker stays up."""
+    dynamics = MujocoDynamics(walker_model(), substeps=5)
+    push = BodyPush("torso", 1.0, (-100.0, 0.0, 0.0))
+    plain, pushed = (Simbicon().demonstrate(d, 300).states for d in (dynamics, dynamics.with_pushes([push])))
+    np.testing.assert_array_equal(pushed[:101], plain[:101])
+    assert pushed[111, 9] < plain[111, 9] - 0.3  # m/s
+    assert pushed[:, 1].min() > 1.0

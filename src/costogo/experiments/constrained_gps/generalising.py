@@ -33,7 +33,7 @@ def compare(system: str, counts: tuple[int, int], config: ExperimentConfig, fold
 
 
 def base(system: str) -> GPSConfig:
-    """What all runs have in common. With 150 iterations of L-BFGS no policy came to walk on uneven ground within 75."""
+    """What all runs have in common."""
     return GPSConfig(system=system, hidden=50, iterations=90, fit_iterations=300, symmetric=True)
 
 
