@@ -11,15 +11,12 @@ from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import jax
 
 from costogo.core.errors import CostogoError, MissingExtraError, writing
 from costogo.io.checkpoints import write_atomically
-
-NO_DEFAULTS: Mapping[str, Any] = MappingProxyType({})
 
 PACKAGES = ("costogo", "jax", "jaxlib", "equinox", "optax", "numpy")
 
@@ -67,7 +64,7 @@ class RunFolder:
         *,
         resume: bool = False,
         may_change: Sequence[str] = ("epochs",),
-        defaults: Mapping[str, Any] = NO_DEFAULTS,
+        defaults: Mapping[str, Any] | None = None,
     ) -> "RunFolder":
         """Make the folder, or open it again.
 
@@ -109,7 +106,7 @@ class RunFolder:
         return json.loads(self.manifest.read_text()) if self.manifest.exists() else {}
 
     def _continue(
-        self, settings: dict, resume: bool, may_change: Sequence[str], defaults: Mapping[str, Any]
+        self, settings: dict, resume: bool, may_change: Sequence[str], defaults: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         if not resume:
             raise CostogoError(f"{self.path} already holds a run; resume it with --resume, or choose another --out")
@@ -117,7 +114,7 @@ class RunFolder:
         return self.read_manifest()
 
     def expect(
-        self, config: Any, may_change: Sequence[str] = ("epochs",), defaults: Mapping[str, Any] = NO_DEFAULTS
+        self, config: Any, may_change: Sequence[str] = ("epochs",), defaults: Mapping[str, Any] | None = None
     ) -> None:
         """Raise if the run was made with another configuration; keys in `may_change` may differ. `defaults` stand for
         the keys it lacks: it was made before there were these options."""

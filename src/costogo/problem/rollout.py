@@ -20,12 +20,17 @@ class AffineFeedback(eqx.Module):
     upper: Float[Array, "N nu"]
 
     @staticmethod
+    def unbounded(states: Array, controls: Array, gains: Array) -> "AffineFeedback":
+        """The law without bounds."""
+        infinite = jnp.full_like(controls, jnp.inf)
+        return AffineFeedback(states, controls, gains, -infinite, infinite)
+
+    @staticmethod
     def open_loop(controls: Array, nx: int) -> "AffineFeedback":
         """The controls alone, without feedback or bounds."""
         N, nu = controls.shape
-        infinite = jnp.full_like(controls, jnp.inf)
-        zeros = jnp.zeros((N, nu, nx), controls.dtype)
-        return AffineFeedback(jnp.zeros((N, nx), controls.dtype), controls, zeros, -infinite, infinite)
+        dtype = controls.dtype
+        return AffineFeedback.unbounded(jnp.zeros((N, nx), dtype), controls, jnp.zeros((N, nu, nx), dtype))
 
 
 def next_state(dynamics: Callable, x: Array, u: Array, t: Array) -> Array:

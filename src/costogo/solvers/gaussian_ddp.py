@@ -162,7 +162,6 @@ class GaussianDDP(eqx.Module):
         self, problem: OptimalControlProblem, terms_of: TermsOf, ts: Array, q: GaussianTrajectory, sweep: Sweep
     ) -> tuple[GaussianTrajectory, Array]:
         """Line search over rollouts of the true dynamics, on the part of the objective that the mean decides."""
-        infinite = jnp.full_like(q.controls, jnp.inf)
 
         def candidate(states: Array, controls: Array) -> Candidate:
             terms = terms_of(_at(q, states, controls))
@@ -170,9 +169,7 @@ class GaussianDDP(eqx.Module):
             return Candidate(states, controls, value, jnp.zeros_like(value))
 
         def advance(alpha: Array) -> Candidate:
-            law = AffineFeedback(
-                q.states[:-1], q.controls + alpha * sweep.feedforward, sweep.gains, -infinite, infinite
-            )
+            law = AffineFeedback.unbounded(q.states[:-1], q.controls + alpha * sweep.feedforward, sweep.gains)
             return candidate(*rollout(problem.dynamics, q.states[0], law, ts[:-1]))
 
         rule = LineSearch(self.line_search_decay, self.line_search_trials, self.line_search_block)

@@ -185,10 +185,7 @@ class SLQ(eqx.Module):
         the penalty, raised as far as descent needs it."""
 
         def advance(alpha: Array) -> Candidate:
-            unbounded = jnp.full_like(at.controls, jnp.inf)
-            law = AffineFeedback(
-                at.states[:-1], at.controls + alpha * sweep.feedforward, sweep.gains, -unbounded, unbounded
-            )
+            law = AffineFeedback.unbounded(at.states[:-1], at.controls + alpha * sweep.feedforward, sweep.gains)
             return self._candidate(problem, ts, *rollout(problem.dynamics, at.states[0], law, ts[:-1]))
 
         swept = sweep.status == Status.CONVERGED

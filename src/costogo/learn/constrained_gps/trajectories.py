@@ -113,8 +113,7 @@ class SampledPolicySearch(PolicySearchMethod):
         def one(condition, q, x0, noise):
             problem = self.task.problem_of(condition)
             controls = q.controls + jnp.einsum("kij,kj->ki", jnp.linalg.cholesky(q.covariances), noise)
-            infinite = jnp.full_like(controls, jnp.inf)
-            law = AffineFeedback(q.states[:-1], controls, q.gains, -infinite, infinite)
+            law = AffineFeedback.unbounded(q.states[:-1], controls, q.gains)
             played = rollout(problem.dynamics, x0, law, problem.times(0.0, x0.dtype)[:-1])
             return self.task.rollouts_of(problem, *played)
 
@@ -186,8 +185,7 @@ def first_trajectory(
 
 def followed(problem: OptimalControlProblem, q: GaussianTrajectory) -> GaussianTrajectory:
     """The distribution about what its control law does in another problem; its states' covariances stay."""
-    infinite = jnp.full_like(q.controls, jnp.inf)
-    law = AffineFeedback(q.states[:-1], q.controls, q.gains, -infinite, infinite)
+    law = AffineFeedback.unbounded(q.states[:-1], q.controls, q.gains)
     moved = rollout(problem.dynamics, q.states[0], law, problem.times(0.0, q.states.dtype)[:-1])
     return eqx.tree_at(lambda q: (q.states, q.controls), q, moved)
 
