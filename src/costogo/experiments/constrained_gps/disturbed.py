@@ -10,24 +10,23 @@ from jaxtyping import Array, Bool, Float
 
 from costogo.core.validate import require
 from costogo.experiments.constrained_gps.tasks import (
-    STEPS,
-    STRIDE,
     WARM_UP,
     Setting,
     demonstration,
-    from_phase,
     track,
     upright,
     walking_cost,
     walking_policy,
     walking_setting,
+    walks_from,
 )
 from costogo.problem import OptimalControlProblem
 from costogo.sim import BodyPush, MujocoDynamics, Simbicon, Terrain, walker_model
 from costogo.sim.simbicon import START
 
 GROUNDS, UNSEEN_GROUNDS = (0, 1, 2), (100, 101, 102, 103)  # seeds
-PARTS = 2  # trajectories on each ground for training, one behind the other
+STEPS = 300  # control intervals of a trajectory: of 200 too few are left to learn the walk from that comes of it
+RATE = 2.0  # of the multipliers: a trajectory knows what comes and the policy does not, so they must agree early
 BEFORE = 1.0  # m of level ground ahead of the start
 # Force (N) on the torso for the first 0.1 s, and the phase of the stride at which it comes.
 PUSHES = ((250.0, 0.0), (300.0, 0.25), (-250.0, 0.5), (-300.0, 0.75))
@@ -65,18 +64,15 @@ def upright_on_ground(x: Array) -> Bool[Array, ""]:
 
 
 @cache
-def walks_on_ground() -> tuple[Float[Array, "grounds parts N+1 nx"], Float[Array, "grounds parts N nu"]]:
-    """SIMBICON on every ground, from 1 m before its first slope on, in parts of the length of a trajectory."""
+def walks_on_ground() -> tuple[Float[Array, "grounds N+1 nx"], Float[Array, "grounds N nu"]]:
+    """SIMBICON on every ground, from 1 m before its first slope on."""
     come = demonstration().states[0, 0]  # how far the walk has come after the steps that are not shown
-    states, controls = [], []
+    shown = []
     for lane in range(len(ground().starts)):
         start = np.concatenate([START, [Simbicon().speed], np.zeros(8)])
         start[0] = ground().lane(lane) + 2.0 - BEFORE - come
-        shown = Simbicon().demonstrate(uneven_dynamics(), PARTS * STEPS, start=start, warm_up=WARM_UP)
-        starts = STEPS * np.arange(PARTS)
-        states.append([shown.states[k : k + STEPS + 1] for k in starts])
-        controls.append([shown.controls[k : k + STEPS] for k in starts])
-    return jnp.asarray(np.array(states)), jnp.asarray(np.array(controls))
+        shown.append(Simbicon().demonstrate(uneven_dynamics(), STEPS, start=start, warm_up=WARM_UP))
+    return jnp.asarray(np.stack([d.states for d in shown])), jnp.asarray(np.stack([d.controls for d in shown]))
 
 
 @cache
@@ -84,9 +80,9 @@ def terrain(hidden: int, conditions: int = len(GROUNDS), *, symmetric: bool = Fa
     """Walking over slopes within +-10 degrees that the policy does not see, learned on the first `conditions` of three
     grounds, judged over 4 s on those and on four others (spec 8.3).
 
-    Deviations: it starts 1 m before the first slope, so that 3 m of the 4 m of a trajectory are uneven; each ground for
-    training has a second trajectory, from where SIMBICON is after those 2 s; the policy does not see the torso's
-    height, which on slopes says where it is; the first trajectories track SIMBICON on the same ground.
+    Deviations: it starts 1 m before the first slope, so that 4 m of the 5 m of a trajectory are uneven; the policy does
+    not see the torso's height, which on slopes says where it is; the first trajectories track SIMBICON on the same
+    ground.
     """
     require(
         1 <= conditions <= len(GROUNDS), f"conditions is {conditions}; pass the number of grounds, 1 to {len(GROUNDS)}"
@@ -94,12 +90,12 @@ def terrain(hidden: int, conditions: int = len(GROUNDS), *, symmetric: bool = Fa
     dynamics = uneven_dynamics()
     problem = OptimalControlProblem(dynamics, uneven_cost, horizon=STEPS, nu=6, dt=dynamics.dt)
     walks = walks_on_ground()
-    trained = jax.tree.map(lambda a: a[:conditions].reshape(-1, *a.shape[2:]), walks)
-    unseen = jax.tree.map(lambda a: a[len(GROUNDS) :, 0], walks)
+    trained = jax.tree.map(lambda a: a[:conditions], walks)
+    unseen = jax.tree.map(lambda a: a[len(GROUNDS) :], walks)
     return walking_setting(
         lambda _: problem, trained, (unseen, unseen[0][:, 0]), observe=lambda x: x[2:],
         policy=lambda key: walking_policy(key, hidden, first=2, symmetric=symmetric),
-        first_cost=lambda c: track(c, dynamics.dt),
+        first_cost=lambda c: track(c, dynamics.dt), rate=RATE,
         valid=upright_on_ground,
     )  # fmt: skip
 
@@ -143,12 +139,11 @@ def push(hidden: int, conditions: int = len(PUSHES), *, symmetric: bool = False)
         problem_of, trained, (unseen, unseen[0][:, 0]), observe=lambda x: x[1:],
         policy=lambda key: walking_policy(key, hidden, symmetric=symmetric),
         first_cost=lambda c: track(c[:2], dt, pitch=PITCH),
-        eased=problem_of, valid=upright,
+        eased=problem_of, rate=RATE, valid=upright,
     )  # fmt: skip
 
 
 def _pushes(pushes: tuple[tuple[float, float], ...]) -> tuple[Array, Array, Array]:
     """The demonstration from the phase of each push on, and the forces."""
-    parts = [from_phase(demonstration(), round(STRIDE * phase)) for _, phase in pushes]
-    states, controls = (jnp.stack(column) for column in zip(*parts, strict=True))
-    return states, controls, jnp.array([force for force, _ in pushes])
+    forces, phases = zip(*pushes, strict=True)
+    return *walks_from(phases, STEPS), jnp.array(forces)

@@ -13,6 +13,7 @@ from costogo.experiments.reporting import write_report
 
 OURS = "constrained"
 SEEDS = {OURS: 3, "variational": 1, "adapted": 1, "dagger": 1}
+ITERATIONS = {"terrain": 60, "push": 90}
 SHOWN_STEPS = 400
 ENOUGH = 0.75  # of the unseen conditions
 
@@ -34,7 +35,7 @@ def compare(system: str, counts: tuple[int, int], config: ExperimentConfig, fold
 
 def base(system: str) -> GPSConfig:
     """What all runs have in common."""
-    return GPSConfig(system=system, hidden=50, iterations=90, fit_iterations=300, symmetric=True)
+    return GPSConfig(system=system, hidden=50, iterations=ITERATIONS[system], symmetric=True)
 
 
 def stood(found: Comparison, starts: str, **arm: object) -> np.ndarray:

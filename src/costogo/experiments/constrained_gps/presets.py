@@ -53,7 +53,7 @@ class GPSConfig:
     iterations: int = 100
     """outer iterations; constrained: trajectories, policy, multipliers"""
     rate: float | None = None
-    """step of the multipliers, constrained only; by default 0.1 (swimmer) or 0.2 (walker)"""
+    """step of the multipliers, constrained only; by default 0.1 (swimmer), 0.2 (walker) or 2 (terrain, push)"""
     first_scale: float | None = None
     """factor of the cost at first; by default 0.1 (constrained, variational) or 1"""
     adapt_scale: float | None = None

@@ -1,6 +1,6 @@
 """Swimmer and walker as tasks for policy search (spec constrained_gps section 8)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -91,16 +91,17 @@ def walker_dynamics() -> MujocoDynamics:
 
 
 @cache
-def demonstration() -> Demonstration:
-    """SIMBICON from its third stride on, two strides longer than a trajectory."""
-    return Simbicon().demonstrate(walker_dynamics(), STEPS + 2 * STRIDE, warm_up=WARM_UP)
+def demonstration(steps: int = STEPS) -> Demonstration:
+    """SIMBICON from its third stride on, two strides longer than a trajectory of so many intervals."""
+    return Simbicon().demonstrate(walker_dynamics(), steps + 2 * STRIDE, warm_up=WARM_UP)
 
 
-def from_phase(shown: Demonstration, start: int) -> tuple[Float[Array, "N+1 nx"], Float[Array, "N nu"]]:
-    """The demonstration from one of its knots on, as if it began at x = 0."""
-    states = shown.states[start : start + STEPS + 1].copy()
+def from_phase(phase: float, steps: int = STEPS) -> tuple[Float[Array, "N+1 nx"], Float[Array, "N nu"]]:
+    """So many intervals of the demonstration from a phase of its first stride on (0 to 1), as if it began at x = 0."""
+    shown, start = demonstration(steps), round(STRIDE * phase)
+    states = shown.states[start : start + steps + 1].copy()
     states[:, 0] -= states[0, 0]
-    return jnp.asarray(states), jnp.asarray(shown.controls[start : start + STEPS])
+    return jnp.asarray(states), jnp.asarray(shown.controls[start : start + steps])
 
 
 def track(condition: tuple[Array, Array], dt: float, pitch: float = 20.0) -> TrackingCost:
@@ -115,33 +116,39 @@ def track(condition: tuple[Array, Array], dt: float, pitch: float = 20.0) -> Tra
 @cache
 def walker(hidden: int, *, symmetric: bool = False) -> Setting:
     """Seven links, T = 200 of 0.01 s from four phases of the demonstration, judged over 4 s (spec 8.2)."""
-    dynamics, shown = walker_dynamics(), demonstration()
+    dynamics = walker_dynamics()
     problem = OptimalControlProblem(dynamics, walking_cost, horizon=STEPS, nu=6, dt=dynamics.dt)
-    phases = [round(STRIDE * share) for share in (0.0, 0.25, 0.5, 0.75)]
-    parts = [from_phase(shown, phase) for phase in phases]
-    conditions = tuple(jnp.stack(column) for column in zip(*parts, strict=True))
     return walking_setting(
-        lambda _: problem, conditions, unseen_walks(shown), observe=lambda x: x[1:],
+        lambda _: problem, walks_from((0.0, 0.25, 0.5, 0.75)), unseen_walks(), observe=lambda x: x[1:],
         policy=lambda key: walking_policy(key, hidden, symmetric=symmetric),
         first_cost=lambda c: track(c, dynamics.dt), valid=upright,
     )  # fmt: skip
 
 
 def walking_setting(
-    problem_of: Callable[[Any], OptimalControlProblem], conditions: Any, unseen: tuple[Any, Array], **given: Any
+    problem_of: Callable[[Any], OptimalControlProblem],
+    conditions: Any,
+    unseen: tuple[Any, Array],
+    rate: float = 0.2,
+    **given: Any,
 ) -> Setting:
     """What all tasks of the walker share. Conditions begin with the states and controls of a demonstration."""
     task = PolicySearch(
         problem_of, conditions, conditions[0][:, 0], 0.02**2 * jnp.eye(18), _process_noise(9), unseen=unseen,
         guess=lambda c: c[1], worst=4.0 * TEST_STEPS, test_steps=TEST_STEPS, **given,
     )  # fmt: skip
-    return Setting(task, 25.0, _spread(0.1, 1.0, 9), tail=40, first_iterations=20, rate=0.2)
+    return Setting(task, 25.0, _spread(0.1, 1.0, 9), tail=40, first_iterations=20, rate=rate)
 
 
-def unseen_walks(shown: Demonstration) -> tuple[tuple[Array, Array], Array]:
+def walks_from(phases: Sequence[float], steps: int = STEPS) -> tuple[Float[Array, "n N+1 nx"], Float[Array, "n N nu"]]:
+    """The demonstration from each of several phases on."""
+    states, controls = zip(*(from_phase(phase, steps) for phase in phases), strict=True)
+    return jnp.stack(states), jnp.stack(controls)
+
+
+def unseen_walks() -> tuple[tuple[Array, Array], Array]:
     """Conditions and starts at four other phases, each state 0.02 (rad, m, per s) off in a direction of its own."""
-    parts = [from_phase(shown, round(STRIDE * share)) for share in (0.12, 0.37, 0.62, 0.87)]
-    conditions = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+    conditions = walks_from((0.12, 0.37, 0.62, 0.87))
     starts = conditions[0][:, 0]
     return conditions, starts + 0.02 * jax.random.normal(jax.random.PRNGKey(UNSEEN_KEY), starts.shape)
 
