@@ -103,10 +103,11 @@ def test_claims_of_unseen_conditions():
     }
     rows = [
         {"method": m, "conditions": n, "seed": s, "starts": g, "failed": fell.get((m, n, g), (3, 4, 3))[s], "number": 4}
-        for m in ("constrained", "dagger") for n in (1, 3) for g in ("training", "unseen") for s in range(3)
+        for m in ("constrained", "dagger") for n in (1, 3) for g in ("training", "unseen", "further") for s in range(3)
     ]  # fmt: skip
     found = comparison("terrain", rows, ({"conditions": 1}, {"conditions": 3}), ("constrained", "dagger"))
     assert [claim.verdict for claim in generalising.claims(found)] == ["reproduced"] * 5
+    assert "100%, 75%, 50% of 4 unseen, 25%, 0%, 25% of 20 more" in generalising.claims(found)[1].ours
     assert "75% against dagger 50%" in generalising.claims(found)[-1].ours
     for row in rows:
         row["failed"] = 1 if row["method"] == "dagger" and row["starts"] == "unseen" else row["failed"]
@@ -227,6 +228,19 @@ def test_the_walker_on_uneven_ground():
     np.testing.assert_allclose(cost(x, u, 0.0), disturbed.walking_cost(x.at[1].add(-height), u, 0.0))
 
 
+def test_conditions_that_nobody_looked_at():
+    """There are twenty, none of them among the others; training stays the same."""
+    for system in ("terrain", "push"):
+        config = GPSConfig(system=system)
+        task, other = setting_of(config).task, setting_of(config, unseen=generalising.FURTHER[system]).task
+        assert len(other.unseen[1]) == 20
+        jax.tree.map(np.testing.assert_array_equal, other.conditions, task.conditions)
+    pushes = generalising.FURTHER["push"]
+    assert not {*pushes} & {*disturbed.PUSHES, *disturbed.UNSEEN_PUSHES}
+    assert all(250.0 <= abs(force) <= 300.0 and 0.0 <= phase <= 1.0 for force, phase in pushes)
+    assert not {*generalising.FURTHER["terrain"]} & {*disturbed.GROUNDS, *disturbed.UNSEEN_GROUNDS}
+
+
 def test_the_walker_is_pushed():
     """Each condition has its own push, for the first 0.1 s; its impulse changes the momentum."""
     task = setting_of(GPSConfig(system="push", conditions=2)).task
@@ -248,7 +262,7 @@ def test_the_swimmer_at_rest_costs_one_a_knot():
     assert isinstance(still, GaussianPolicy)
     rolled = motions(task, still)["training"]
     np.testing.assert_allclose(rolled.costs.sum(), 120.0, rtol=1e-6)
-    row = summary(config, still)[0]
+    row = summary(task, still)[0]
     assert row["speed"] == pytest.approx(0.0, abs=1e-9) and row["cost"] == pytest.approx(120.0)
 
 

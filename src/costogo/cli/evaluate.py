@@ -84,8 +84,7 @@ def _say_comparison(options: Evaluate, trained: TrainedRun) -> None:
 def _say_policy(options: Evaluate, trained: TrainedRun) -> None:
     from costogo.experiments.constrained_gps.results import summary  # needs mujoco
 
-    rows = summary(trained.config, trained.state.policy)
-    say_rows(rows)
+    say_rows(summary(trained.learner.learner.task, trained.state.policy))
 
 
 def _say_agent(options: Evaluate, trained: TrainedRun) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from costogo.cli.console import say, say_rows
 from costogo.cli.run_options import RunOptions
 from costogo.experiments.claims import write_rows
-from costogo.experiments.constrained_gps.presets import GPSConfig, build
+from costogo.experiments.constrained_gps.presets import GPSConfig, build, setting_of
 from costogo.experiments.constrained_gps.results import draw_learning, draw_motion, summary
 from costogo.experiments.constrained_gps.runs import RUNS
 
@@ -35,7 +35,7 @@ class TrainConstrainedGPS(RunOptions, GPSConfig):
         folder = self.open(config)
         say(f"{config.system}: {config.iterations} iterations; the first trajectories and compilation take a while")
         run = RUNS.run(config, learner, folder, label=config.system, tensorboard=self.tensorboard)
-        rows = summary(config, run.state.policy)
+        rows = summary(setting_of(config).task, run.state.policy)
         write_rows(folder.path / "summary.csv", rows)
         say_rows(rows)
         report = Report(f"Guided policy search: {config.system}, {config.method}").table(rows)

@@ -1,6 +1,6 @@
 """Methods side by side on variants of one setting: what the experiments have in common."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_rows
-from costogo.experiments.constrained_gps.presets import GPSConfig
+from costogo.experiments.constrained_gps.presets import GPSConfig, setting_of
 from costogo.experiments.constrained_gps.results import draw_learning, draw_motion, references, summary
 from costogo.experiments.constrained_gps.runs import RUNS
 from costogo.experiments.registry import ExperimentConfig
@@ -22,15 +22,22 @@ def shrunk(setting: GPSConfig) -> GPSConfig:
 
 def tested(run: Run) -> list[dict[str, Any]]:
     """What the policy of a run does, per group of starts. Found out once, then read."""
-    return run.kept("tested", lambda: summary(run.setting, run.state.policy))
+    return run.kept("tested", lambda: summary(setting_of(run.setting).task, run.state.policy))
 
 
 class Comparison:
-    """Runs of methods, with their numbers of seeds, on variants of one setting: `summary` has a row per run and group
-    of starts, `references` the costs to compare with."""
+    """Runs of methods, with their numbers of seeds, on variants of one setting: `summary` has what `test` finds of each
+    run, a row per group of starts, `references` the costs to compare with."""
 
-    def __init__(self, base: GPSConfig, variants: Sequence[Mapping[str, Any]], seeds: Mapping[str, int]):
+    def __init__(
+        self,
+        base: GPSConfig,
+        variants: Sequence[Mapping[str, Any]],
+        seeds: Mapping[str, int],
+        test: Callable[[Run], list[dict[str, Any]]] = tested,
+    ):
         self.base, self.variants, self.seeds = base, [dict(variant) for variant in variants], dict(seeds)
+        self.test = test
         self.runs: list[Run] = []
         self.summary: list[dict[str, Any]] = []
 
@@ -42,8 +49,8 @@ class Comparison:
             for method, seeds in self.seeds.items() for variant in self.variants
             for seed in range(config.seed_count(seeds))
         ]  # fmt: skip
-        self.runs = RUNS.all(settings, folder.parent / "runs", tested)
-        self.summary = [dict(run.label) | row for run in self.runs for row in tested(run)]
+        self.runs = RUNS.all(settings, folder.parent / "runs", self.test)
+        self.summary = [dict(run.label) | row for run in self.runs for row in self.test(run)]
         self.references = references(base)
         return self
 

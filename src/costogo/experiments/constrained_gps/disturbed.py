@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from costogo.core.validate import require
 from costogo.experiments.constrained_gps.tasks import (
@@ -26,7 +26,7 @@ from costogo.sim.simbicon import START
 
 GROUNDS, UNSEEN_GROUNDS = (0, 1, 2), (100, 101, 102, 103)  # seeds
 STEPS = 300  # control intervals of a trajectory: of 200 too few are left to learn the walk from that comes of it
-RATE = 2.0  # of the multipliers: a trajectory knows what comes and the policy does not, so they must agree early
+RATE = 2.0  # of the multipliers on grounds: a trajectory knows the slope ahead, the policy does not: agree early
 BEFORE = 1.0  # m of level ground ahead of the start
 # Force (N) on the torso for the first 0.1 s, and the phase of the stride at which it comes.
 PUSHES = ((250.0, 0.0), (300.0, 0.25), (-250.0, 0.5), (-300.0, 0.75))
@@ -37,48 +37,41 @@ LEANING, LEAN_WEIGHT = 0.4, 200.0  # rad that cost nothing more, and 1/rad^2 bey
 
 
 @cache
-def ground() -> Terrain:
+def ground(unseen: tuple[int, ...] = UNSEEN_GROUNDS) -> Terrain:
     """All grounds, one behind the other: first those for training."""
-    return Terrain.random([*GROUNDS, *UNSEEN_GROUNDS])
+    return Terrain.random([*GROUNDS, *unseen])
 
 
 @cache
-def uneven_dynamics() -> MujocoDynamics:
+def uneven_dynamics(unseen: tuple[int, ...] = UNSEEN_GROUNDS) -> MujocoDynamics:
     """The walker on them."""
-    return MujocoDynamics(walker_model(terrain=ground()), substeps=5, difference_step=1e-3)
-
-
-def above_ground(x: Float[Array, " nx"]) -> Float[Array, " nx"]:
-    """The state with the height counted from the ground below the torso."""
-    return x.at[1].add(-ground().height(x[0]))
-
-
-def uneven_cost(x: Array, u: Array, t: Array) -> Array:
-    """The walking cost, with the height above the ground (spec 8.3)."""
-    return walking_cost(above_ground(x), u, t)
-
-
-def upright_on_ground(x: Array) -> Bool[Array, ""]:
-    """Not fallen, as on level ground."""
-    return upright(above_ground(x))
+    return MujocoDynamics(walker_model(terrain=ground(unseen)), substeps=5, difference_step=1e-3)
 
 
 @cache
-def walks_on_ground() -> tuple[Float[Array, "grounds N+1 nx"], Float[Array, "grounds N nu"]]:
+def walks_on_ground(
+    unseen: tuple[int, ...] = UNSEEN_GROUNDS,
+) -> tuple[Float[Array, "grounds N+1 nx"], Float[Array, "grounds N nu"]]:
     """SIMBICON on every ground, from 1 m before its first slope on."""
     come = demonstration().states[0, 0]  # how far the walk has come after the steps that are not shown
-    shown = []
-    for lane in range(len(ground().starts)):
+    lanes, dynamics, shown = ground(unseen), uneven_dynamics(unseen), []
+    for lane in range(len(lanes.starts)):
         start = np.concatenate([START, [Simbicon().speed], np.zeros(8)])
-        start[0] = ground().lane(lane) + 2.0 - BEFORE - come
-        shown.append(Simbicon().demonstrate(uneven_dynamics(), STEPS, start=start, warm_up=WARM_UP))
+        start[0] = lanes.lane(lane) + 2.0 - BEFORE - come
+        shown.append(Simbicon().demonstrate(dynamics, STEPS, start=start, warm_up=WARM_UP))
     return jnp.asarray(np.stack([d.states for d in shown])), jnp.asarray(np.stack([d.controls for d in shown]))
 
 
 @cache
-def terrain(hidden: int, conditions: int = len(GROUNDS), *, symmetric: bool = False) -> Setting:
+def terrain(
+    hidden: int,
+    conditions: int = len(GROUNDS),
+    *,
+    symmetric: bool = False,
+    unseen: tuple[int, ...] = UNSEEN_GROUNDS,
+) -> Setting:
     """Walking over slopes within +-10 degrees that the policy does not see, learned on the first `conditions` of three
-    grounds, judged over 4 s on those and on four others (spec 8.3).
+    grounds, judged over 4 s on those and on the `unseen` (seeds), by default four (spec 8.3).
 
     Deviations: it starts 1 m before the first slope, so that 4 m of the 5 m of a trajectory are uneven; the policy does
     not see the torso's height, which on slopes says where it is; the first trajectories track SIMBICON on the same
@@ -87,17 +80,30 @@ def terrain(hidden: int, conditions: int = len(GROUNDS), *, symmetric: bool = Fa
     require(
         1 <= conditions <= len(GROUNDS), f"conditions is {conditions}; pass the number of grounds, 1 to {len(GROUNDS)}"
     )
-    dynamics = uneven_dynamics()
-    problem = OptimalControlProblem(dynamics, uneven_cost, horizon=STEPS, nu=6, dt=dynamics.dt)
-    walks = walks_on_ground()
+    lanes, dynamics, walks = ground(unseen), uneven_dynamics(unseen), walks_on_ground(unseen)
+
+    def from_ground(x: Array) -> Array:
+        return x.at[1].add(-lanes.height(x[0]))
+
+    def cost(x: Array, u: Array, t: Array) -> Array:
+        return walking_cost(from_ground(x), u, t)
+
+    problem = OptimalControlProblem(dynamics, cost, horizon=STEPS, nu=6, dt=dynamics.dt)
     trained = jax.tree.map(lambda a: a[:conditions], walks)
-    unseen = jax.tree.map(lambda a: a[len(GROUNDS) :], walks)
+    tested = jax.tree.map(lambda a: a[len(GROUNDS) :], walks)
     return walking_setting(
-        lambda _: problem, trained, (unseen, unseen[0][:, 0]), observe=lambda x: x[2:],
+        lambda _: problem, trained, (tested, tested[0][:, 0]), observe=lambda x: x[2:],
         policy=lambda key: walking_policy(key, hidden, first=2, symmetric=symmetric),
         first_cost=lambda c: track(c, dynamics.dt), rate=RATE,
-        valid=upright_on_ground,
+        valid=lambda x: upright(from_ground(x)),
     )  # fmt: skip
+
+
+def random_pushes(count: int, seed: int = 0) -> tuple[tuple[float, float], ...]:
+    """Pushes of 250 to 300 N, forward or back, at any phase: forces (N) and phases (0 to 1)."""
+    draw = np.random.default_rng(seed)
+    forces = draw.uniform(250.0, 300.0, count) * draw.choice([-1.0, 1.0], count)
+    return tuple(zip(forces.tolist(), draw.uniform(0.0, 1.0, count).tolist(), strict=True))
 
 
 def recovering_cost(x: Array, u: Array, t: Array) -> Array:
@@ -118,9 +124,16 @@ def under(force: Float[Array, ""]) -> MujocoDynamics:
 
 
 @cache
-def push(hidden: int, conditions: int = len(PUSHES), *, symmetric: bool = False) -> Setting:
+def push(
+    hidden: int,
+    conditions: int = len(PUSHES),
+    *,
+    symmetric: bool = False,
+    unseen: tuple[tuple[float, float], ...] = UNSEEN_PUSHES,
+) -> Setting:
     """Walking on after a push of 250 to 300 N and 0.1 s on the torso, learned with the first `conditions` of four
-    pushes, judged over 4 s on those and on four others (spec 8.4). First trajectories track the walk without a push.
+    pushes, judged over 4 s on those and on the `unseen`, by default four (spec 8.4). First trajectories track the walk
+    without a push.
 
     Deviations: the push grows to its force by steps, as tracked under all of it at once trajectories fall and stay
     down; a cost on leaning, as the walking cost alone does not mind a fall; no push above 300 N.
@@ -134,12 +147,12 @@ def push(hidden: int, conditions: int = len(PUSHES), *, symmetric: bool = False)
     def problem_of(condition, share=1.0):
         return OptimalControlProblem(under(share * condition[2]), recovering_cost, horizon=STEPS, nu=6, dt=dt)
 
-    trained, unseen = _pushes(PUSHES[:conditions]), _pushes(UNSEEN_PUSHES)
+    trained, tested = _pushes(PUSHES[:conditions]), _pushes(unseen)
     return walking_setting(
-        problem_of, trained, (unseen, unseen[0][:, 0]), observe=lambda x: x[1:],
+        problem_of, trained, (tested, tested[0][:, 0]), observe=lambda x: x[1:],
         policy=lambda key: walking_policy(key, hidden, symmetric=symmetric),
         first_cost=lambda c: track(c[:2], dt, pitch=PITCH),
-        eased=problem_of, rate=RATE, valid=upright,
+        eased=problem_of, valid=upright,
     )  # fmt: skip
 
 

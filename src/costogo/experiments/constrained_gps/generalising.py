@@ -1,20 +1,25 @@
 """Policies for several conditions, tried on unseen ones: what G3 and G4 have in common (check 15)."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims
-from costogo.experiments.constrained_gps.arms import Comparison
-from costogo.experiments.constrained_gps.presets import CONDITIONS, GPSConfig
+from costogo.experiments.constrained_gps.arms import Comparison, tested
+from costogo.experiments.constrained_gps.disturbed import random_pushes
+from costogo.experiments.constrained_gps.presets import CONDITIONS, GPSConfig, setting_of
+from costogo.experiments.constrained_gps.results import summary
 from costogo.experiments.constrained_gps.videos import motion_frames
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
+from costogo.experiments.training_runs import Run
 
 OURS = "constrained"
 SEEDS = {OURS: 3, "variational": 1, "adapted": 1, "dagger": 1}
 ITERATIONS = {"terrain": 60, "push": 90}
 SHOWN_STEPS = 400
+FURTHER = {"terrain": tuple(range(200, 220)), "push": random_pushes(20)}
 ENOUGH = 0.75  # of the unseen conditions
 
 
@@ -22,7 +27,8 @@ def compare(system: str, counts: tuple[int, int], config: ExperimentConfig, fold
     """Train all methods on few and on many conditions; write curves, traces, claims and a video of an unseen one."""
     from costogo.viz import write_video
 
-    found = Comparison(base(system), [{"conditions": count} for count in counts], SEEDS).train(config, folder)
+    found = Comparison(base(system), [{"conditions": count} for count in counts], SEEDS, tested_further)
+    found.train(config, folder)
     media = found.write(folder)
     run = next(r for r in found.runs if (r.setting.method, r.setting.conditions) == (OURS, counts[-1]))
     frames, fps = motion_frames(run.setting, run.state.policy, 0, 40 if config.quick else SHOWN_STEPS)
@@ -38,6 +44,16 @@ def base(system: str) -> GPSConfig:
     return GPSConfig(system=system, hidden=50, iterations=ITERATIONS[system], symmetric=True)
 
 
+def tested_further(run: Run) -> list[dict[str, Any]]:
+    """What the policy of a run does, also on conditions that nobody looked at while the settings were chosen."""
+
+    def further() -> dict[str, Any]:
+        task = setting_of(run.setting, unseen=FURTHER[run.setting.system]).task
+        return summary(task, run.state.policy)[-1] | {"starts": "further"}
+
+    return [*tested(run), run.kept("further", further)]
+
+
 def stood(found: Comparison, starts: str, **arm: object) -> np.ndarray:
     """Share of the conditions without a fall, of each seed."""
     return 1.0 - found.of("failed", starts=starts, **arm) / found.of("number", starts=starts, **arm)
@@ -48,7 +64,7 @@ def claims(found: Comparison) -> list[Claim]:
     what, most = CONDITIONS[found.base.system], found.variants[-1]["conditions"]
     made = []
     for arm in found.arms:
-        seen, unseen = (stood(found, starts, **arm) for starts in ("training", "unseen"))
+        seen, unseen, further = (stood(found, starts, **arm) for starts in ("training", "unseen", "further"))
         if arm["method"] != OURS:
             published, verdict = "does not generalise", judge(bool(unseen.max() < ENOUGH))
         elif arm["conditions"] == most:
@@ -57,7 +73,8 @@ def claims(found: Comparison) -> list[Claim]:
             published, verdict = "succeeds on it", judge(bool(seen.mean() >= ENOUGH), bool(seen.max() >= ENOUGH))
         made.append(Claim(
             f"{what}: {arm['method']} guided policy search with {arm['conditions']}", published,
-            f"no fall on {_percent(seen)} of those seen, {_percent(unseen)} of 4 unseen", verdict, len(seen),
+            f"no fall on {_percent(seen)} of those seen, {_percent(unseen)} of 4 unseen, {_percent(further)} of "
+            f"{len(FURTHER[found.base.system])} more", verdict, len(seen),
         ))  # fmt: skip
     ours = float(stood(found, "unseen", method=OURS, conditions=most).mean())
     others = {

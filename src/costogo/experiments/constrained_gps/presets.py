@@ -53,7 +53,7 @@ class GPSConfig:
     iterations: int = 100
     """outer iterations; constrained: trajectories, policy, multipliers"""
     rate: float | None = None
-    """step of the multipliers, constrained only; by default 0.1 (swimmer), 0.2 (walker) or 2 (terrain, push)"""
+    """step of the multipliers, constrained only; by default 0.1 (swimmer), 0.2 (walker, push) or 2 (terrain)"""
     first_scale: float | None = None
     """factor of the cost at first; by default 0.1 (constrained, variational) or 1"""
     adapt_scale: float | None = None
@@ -89,11 +89,11 @@ class GPSConfig:
         require(legs or not self.symmetric, f"symmetric is set, but {self.system} has no legs; leave it out")
 
 
-def setting_of(config: GPSConfig) -> "Setting":
-    """Task and limits of a configuration."""
+def setting_of(config: GPSConfig, **given: Any) -> "Setting":
+    """Task and limits of a configuration; more of what its task is `given`, such as other unseen conditions."""
     # Tasks need mujoco, which a configuration does not.
     module = import_module(f"costogo.experiments.constrained_gps.{SYSTEMS[config.system]}")
-    given = {} if config.conditions is None else {"conditions": config.conditions}
+    given |= {} if config.conditions is None else {"conditions": config.conditions}
     given |= {"symmetric": True} if config.symmetric else {}
     return getattr(module, config.system)(config.hidden, **given)
 

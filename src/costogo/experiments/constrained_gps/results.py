@@ -37,9 +37,8 @@ def up_for(rollouts: Rollouts) -> np.ndarray:
     return np.cumprod(np.asarray(rollouts.valid[..., 1:]), axis=-1).sum(axis=-1)
 
 
-def summary(config: GPSConfig, policy: Any) -> list[dict[str, Any]]:
+def summary(task: PolicySearch, policy: Any) -> list[dict[str, Any]]:
     """Per group of starts: mean cost, failures, mean seconds before a failure, mean forward speed of a policy."""
-    task = setting_of(config).task
     dt = float(task.problem_of(jax.tree.map(lambda leaf: leaf[0], task.conditions)).dt)
     rows = []
     for group, rolled in motions(task, policy).items():
