@@ -46,7 +46,7 @@ def task(**given):
 
 
 def learner(kind=ConstrainedGPS, **given):
-    options = {"first_iterations": 40, "samples": 6, "fit_iterations": 60, "ramp": 8, **given}
+    options = {"first_iterations": 40, "samples": 6, "first_fit": 60, "fit_iterations": 60, "ramp": 8, **given}
     return kind(task(), **options)
 
 
@@ -177,6 +177,21 @@ def test_tail_is_no_example():
         learner(first_iterations=5, tail=40).init(jax.random.PRNGKey(0))
 
 
+def test_the_first_fit_is_short():
+    """It has iterations of its own: with more of them the policy of the first state is closer to its examples."""
+    shortly, long = (learner(first_iterations=5, first_fit=n) for n in (2, 40))
+    policies = [eqx.filter_jit(it.init)(jax.random.PRNGKey(0)).policy for it in (shortly, long)]
+    rest = [eqx.filter_jit(dataclasses.replace(it, fit_iterations=1).init) for it in (shortly, long)]
+    for policy, init in zip(policies, rest, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, policy, init(jax.random.PRNGKey(0)).policy)
+    q, see = eqx.filter_jit(shortly.init)(jax.random.PRNGKey(0)).q, shortly.task.observe
+    off = [
+        float(jnp.mean((jax.vmap(jax.vmap(lambda x, p=p: p(see(x))))(q.states[:, :-1]) - q.controls) ** 2))
+        for p in policies
+    ]
+    assert off[1] < 0.5 * off[0]
+
+
 def test_same_seed_same_numbers():
     it = learner(first_iterations=5)
     init, step = eqx.filter_jit(it.init), eqx.filter_jit(it.step)
@@ -189,6 +204,7 @@ def test_same_seed_same_numbers():
     ("wrong", "answer"),
     [
         ({"ramp": 0}, "ramp is 0"),
+        ({"first_fit": 0}, "first_fit is 0"),
         ({"first_scale": 2.0}, "first_scale is 2.0"),
         ({"samples": 3}, "samples is 3"),
     ],

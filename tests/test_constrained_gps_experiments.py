@@ -241,6 +241,16 @@ def test_conditions_that_nobody_looked_at():
     assert not {*generalising.FURTHER["terrain"]} & {*disturbed.GROUNDS, *disturbed.UNSEEN_GROUNDS}
 
 
+@pytest.mark.parametrize("system", ["walker", "push"])
+def test_a_checkpoint_can_be_read_first_of_all(system):
+    """Its shapes come from an abstract `init`, in which nothing may be simulated for the first time."""
+    for cached in (tasks.demonstration, tasks.walker, disturbed.push):
+        cached.cache_clear()
+    learner = build(GPSConfig(system=system, symmetric=True))
+    shape = learner.blank(jax.random.PRNGKey(0)).inner.q.states.shape
+    assert shape == (4, (disturbed if system == "push" else tasks).STEPS + 1, 18)
+
+
 def test_the_walker_is_pushed():
     """Each condition has its own push, for the first 0.1 s; its impulse changes the momentum."""
     task = setting_of(GPSConfig(system="push", conditions=2)).task

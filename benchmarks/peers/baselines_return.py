@@ -17,9 +17,10 @@ from benchmarks.peers.serve import Prepared, serve
 class Tests(BaseCallback):
     """Deterministic episodes every so many steps."""
 
-    def __init__(self, task: str, every: int, episodes: int):
+    def __init__(self, task: str, every: int, episodes: int, seed: int):
         super().__init__()
         self.environment, self.every, self.episodes = Monitor(gymnasium.make(task)), every, episodes
+        self.environment.reset(seed=seed)
         self.steps: list[int] = []
         self.returns: list[float] = []
 
@@ -36,7 +37,7 @@ def prepare(given: dict, task: str, steps: int, every: int, episodes: int, seed:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     model = SAC("MlpPolicy", task, learning_starts=every, buffer_size=steps, batch_size=256, seed=seed, device="cpu")
     model.set_logger(Logger(None, []))
-    tests = Tests(task, every, episodes)
+    tests = Tests(task, every, episodes, seed)
     model.learn(steps, callback=tests)
     return Prepared({}, {"steps": np.array(tests.steps), "returns": np.array(tests.returns)}, {})
 

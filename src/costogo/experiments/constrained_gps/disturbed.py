@@ -93,7 +93,7 @@ def terrain(
     tested = jax.tree.map(lambda a: a[len(GROUNDS) :], walks)
     return walking_setting(
         lambda _: problem, trained, (tested, tested[0][:, 0]), observe=lambda x: x[2:],
-        policy=lambda key: walking_policy(key, hidden, first=2, symmetric=symmetric),
+        policy=walking_policy(hidden, first=2, symmetric=symmetric),
         first_cost=lambda c: track(c, dynamics.dt), rate=RATE,
         valid=lambda x: upright(from_ground(x)),
     )  # fmt: skip
@@ -150,7 +150,7 @@ def push(
     trained, tested = _pushes(PUSHES[:conditions]), _pushes(unseen)
     return walking_setting(
         problem_of, trained, (tested, tested[0][:, 0]), observe=lambda x: x[1:],
-        policy=lambda key: walking_policy(key, hidden, symmetric=symmetric),
+        policy=walking_policy(hidden, symmetric=symmetric),
         first_cost=lambda c: track(c[:2], dt, pitch=PITCH),
         eased=problem_of, valid=upright,
     )  # fmt: skip

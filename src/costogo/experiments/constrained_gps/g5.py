@@ -23,7 +23,7 @@ from costogo.learn.constrained_gps import PolicySearch, Rollouts
 from costogo.problem import OptimalControlProblem
 from costogo.sim import BodyPush, MujocoDynamics, frame_stride, render, walker_model
 
-SERIES = ((300.0, -250.0, 400.0), (-300.0, 400.0, -250.0))  # N, at TIMES
+SERIES = ((300.0, -250.0, 275.0), (-300.0, 300.0, -250.0))  # N, at TIMES
 TIMES = (0.5, 1.0, 1.5)  # s
 BETWEEN = 0.15  # s, of the pictures of a strip
 FRAMES_PER_SECOND = 50

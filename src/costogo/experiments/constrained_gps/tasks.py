@@ -120,7 +120,7 @@ def walker(hidden: int, *, symmetric: bool = False) -> Setting:
     problem = OptimalControlProblem(dynamics, walking_cost, horizon=STEPS, nu=6, dt=dynamics.dt)
     return walking_setting(
         lambda _: problem, walks_from((0.0, 0.25, 0.5, 0.75)), unseen_walks(), observe=lambda x: x[1:],
-        policy=lambda key: walking_policy(key, hidden, symmetric=symmetric),
+        policy=walking_policy(hidden, symmetric=symmetric),
         first_cost=lambda c: track(c, dynamics.dt), valid=upright,
     )  # fmt: skip
 
@@ -153,13 +153,13 @@ def unseen_walks() -> tuple[tuple[Array, Array], Array]:
     return conditions, starts + 0.02 * jax.random.normal(jax.random.PRNGKey(UNSEEN_KEY), starts.shape)
 
 
-def walking_policy(key: Array, hidden: int, *, first: int = 1, symmetric: bool = False) -> GaussianPolicy:
-    """A policy that sees the walker from state `first` on: all but x, in units of their spread in the demonstration.
-    A `symmetric` one does the same with either leg."""
-    seen = demonstration().states[:, first:]
-    swapped = np.array(OTHER_SIDE)[first:] - first
-    return GaussianPolicy(
-        seen.shape[1], 6, key=key, hidden=hidden, dtype=jnp.float64, input_mean=seen.mean(axis=0),
-        input_std=np.maximum(seen.std(axis=0), 0.05), output_scale=20.0,
-        symmetry=(swapped, OTHER_LEG) if symmetric else None,
+def walking_policy(hidden: int, *, first: int = 1, symmetric: bool = False) -> Callable[[Array], GaussianPolicy]:
+    """Policies, by their keys, that see the walker from state `first` on: all but x, in units of their spread in the
+    demonstration. A `symmetric` one does the same with either leg."""
+    seen = demonstration().states[:, first:]  # here, not first in a trace: what is cached must hold numbers
+    mean, std = seen.mean(axis=0), np.maximum(seen.std(axis=0), 0.05)
+    symmetry = (np.array(OTHER_SIDE)[first:] - first, OTHER_LEG) if symmetric else None
+    return lambda key: GaussianPolicy(
+        len(mean), 6, key=key, hidden=hidden, dtype=jnp.float64, input_mean=mean, input_std=std, output_scale=20.0,
+        symmetry=symmetry,
     )  # fmt: skip

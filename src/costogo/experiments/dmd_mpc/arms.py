@@ -102,11 +102,9 @@ class Comparison:
         ax.axhline(self.level, color="0.4", linewidth=0.9, linestyle="--")
         low, high = (f([v for arm in self.arms for v in self.returns(arm)[1].ravel()]) for f in (min, max))
         ax.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))  # intervals of few seeds are wide
-        seeds, base = len(next(iter(self.runs.values()))), self.base
-        preset = (
-            f"{base.scale} preset, {base.budget.updates} updates per step, {seeds} {'seed' if seeds == 1 else 'seeds'}"
-        )
-        ax.set(xlabel=f"real steps ({preset})", title=f"{base.task}: return")
+        seeds = len(next(iter(self.runs.values())))
+        told = f"{self.base.scale} preset, {seeds} {'seed' if seeds == 1 else 'seeds'}"  # updates differ between arms
+        ax.set(xlabel=f"real steps ({told})", title=f"{self.base.task}: return")
         ax.legend(fontsize=7)
         return save(fig, path)
 

@@ -37,17 +37,21 @@ class GuidedPolicySearch(PolicySearchMethod):
     from zero, the share of what makes the task hard, if it can be eased (not in the paper). `samples` are drawn in
     antithetic pairs; those that average the policy are the same throughout. The last `tail` knots are neither examples
     for the policy nor drawn to it.
+
+    The first fit stops after `first_fit` iterations. A policy that fits the first trajectories well is steep between
+    the states they show; trajectories that are then drawn to it get its gains, and it stays steep.
     """
 
     first_weight: ArrayLike = 0.1
     first_scale: float = eqx.field(static=True, default=0.1)
+    first_fit: int = eqx.field(static=True, default=30)
     ramp: int = eqx.field(static=True, default=50)
 
     terms: ClassVar[type[PolicyTerms]]
     fit: ClassVar[Callable[..., PolicyFit]]
 
     def __check_init__(self):
-        check_counts(self, "ramp")
+        check_counts(self, "first_fit", "ramp")
 
     @abc.abstractmethod
     def raised(self, weights: Array, divergence: Array) -> Array:
@@ -67,7 +71,8 @@ class GuidedPolicySearch(PolicySearchMethod):
         q = self.first(share=0.0)
         weights = jnp.full(q.controls.shape[:2], self.first_weight, q.controls.dtype)
         weights = self.exemplary(self.raised(weights, jnp.zeros_like(weights)))
-        policy = self._fitted(self.task.policy(network), q, self.exemplary(jnp.ones_like(weights)), draw).policy
+        alike = self.exemplary(jnp.ones_like(weights))
+        policy = self._fitted(self.task.policy(network), q, alike, draw, self.first_fit).policy
         damping = jnp.zeros(len(q.controls), q.controls.dtype)
         return GPSState(jnp.array(0, jnp.int32), key, q, damping, weights, policy)
 
@@ -83,7 +88,7 @@ class GuidedPolicySearch(PolicySearchMethod):
             return self.solver.run(problem, q, terms_of, noise=self.task.noise, damping=damping)
 
         found = jax.vmap(improve)(self.task.conditions, state.q, state.weights, state.damping)
-        fit = self._fitted(state.policy, found.q, state.weights, draw)
+        fit = self._fitted(state.policy, found.q, state.weights, draw, self.fit_iterations)
         divergence = jax.vmap(lambda q, w: self._terms_of(fit.policy, w)(q).divergence(q))(found.q, state.weights)
         weights = self.exemplary(self.raised(state.weights, divergence))
         failed = (found.status != Status.CONVERGED) & (found.status != Status.MAX_ITERATIONS)
@@ -101,9 +106,11 @@ class GuidedPolicySearch(PolicySearchMethod):
         }
         return GPSState(state.step + 1, key, found.q, damping, weights, fit.policy), metrics
 
-    def _fitted(self, policy: GaussianPolicy, q: GaussianTrajectory, weights: Array, key: Array) -> PolicyFit:
+    def _fitted(
+        self, policy: GaussianPolicy, q: GaussianTrajectory, weights: Array, key: Array, iterations: int
+    ) -> PolicyFit:
         rows: Regression = regression(self.task.observe, q, weights, key, self.samples)
-        return type(self).fit(policy, rows, iterations=self.fit_iterations)
+        return type(self).fit(policy, rows, iterations=iterations)
 
     def _terms_of(self, policy: GaussianPolicy, weights: Array) -> Callable[[GaussianTrajectory], PolicyTerms]:
         noise = draw_noise(jax.random.PRNGKey(0), self.samples, self.task.starts.shape[1])

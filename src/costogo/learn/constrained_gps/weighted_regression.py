@@ -12,7 +12,7 @@ from costogo.learn.constrained_gps.trajectories import SampledPolicySearch, chec
 from costogo.nn import GaussianPolicy
 
 BISECTIONS = 60
-SMALLEST_LOG, LARGEST_LOG = -9.0, 14.0  # of beta, per unit of the mean cost above the least
+SMALLEST_LOG, LARGEST_LOG = -9.0, 14.0  # of beta, per unit of the median cost above the least
 
 
 class WeightedRegressionState(eqx.Module):
@@ -85,8 +85,9 @@ def cost_weights(to_go: Float[Array, "n N"], share: float) -> Float[Array, "n N"
     of one.
     """
     above = to_go - jnp.min(to_go, axis=0)
-    mean = jnp.mean(above, axis=0)
-    above = above / jnp.where(mean > 0, mean, 1.0)
+    mean, median = jnp.mean(above, axis=0), jnp.median(above, axis=0)
+    unit = jnp.where(median > 0, median, mean)  # the mean of rollouts one of which went astray says nothing of the rest
+    above = above / jnp.where(unit > 0, unit, 1.0)
 
     def halve(_, bounds):
         low, high = bounds
@@ -94,7 +95,7 @@ def cost_weights(to_go: Float[Array, "n N"], share: float) -> Float[Array, "n N"
         even = effective_share(jnp.exp(-jnp.exp(middle) * above)) > share
         return jnp.where(even, middle, low), jnp.where(even, high, middle)
 
-    bounds = jnp.full_like(mean, SMALLEST_LOG), jnp.full_like(mean, LARGEST_LOG)
+    bounds = jnp.full_like(unit, SMALLEST_LOG), jnp.full_like(unit, LARGEST_LOG)
     low, high = jax.lax.fori_loop(0, BISECTIONS, halve, bounds)
     return jnp.exp(-jnp.exp(0.5 * (low + high)) * above)
 
