@@ -177,6 +177,8 @@ def test_cost_weights_have_the_share(share):
                                rtol=1e-6)  # fmt: skip
     np.testing.assert_allclose(cost_weights(1e-6 * costs, share), weights, rtol=1e-3, atol=1e-12)
     np.testing.assert_array_equal(cost_weights(jnp.ones((4, 2)), share), 1.0)
+    stray = effective_share(cost_weights(costs.at[0].set(1e12), share))
+    np.testing.assert_allclose(stray, share, rtol=1e-6)
 
 
 def test_dagger_asks_the_oracle():
