@@ -169,12 +169,33 @@ def test_few_samples_of_a_knot_show_all_directions():
 
 
 def test_tail_is_no_example():
-    """Multipliers of the last knots stay zero, and so does what they add to the divergence."""
+    """Nothing of the last knots reaches the fit, but the trajectory is drawn to the policy there: as much as elsewhere
+    in the mean."""
     it = learner(first_iterations=5, tail=10)
-    state, _ = eqx.filter_jit(it.step)(eqx.filter_jit(it.init)(jax.random.PRNGKey(0)))
-    assert np.all(state.weights[:, -10:] == 0) and np.all(state.weights[:, :-10] > 0)
+    first = eqx.filter_jit(it.init)(jax.random.PRNGKey(0))
+    state, _ = eqx.filter_jit(it.step)(first)
+    assert np.ptp(state.weights[:, :-10]) > 0
+    for weights in state.weights:
+        np.testing.assert_allclose(weights[-10:], np.mean(weights[:-10]))
+    elsewhere = eqx.tree_at(lambda q: q.controls, first.q, first.q.controls.at[:, -10:].add(100.0))
+    key, ones = jax.random.PRNGKey(1), jnp.ones((2, 40))
+    told = [it._fitted(first.policy, q, ones, key, 5).policy for q in (first.q, elsewhere)]
+    jax.tree.map(np.testing.assert_array_equal, *told)
     with pytest.raises(CostogoError, match="tail is 40"):
         learner(first_iterations=5, tail=40).init(jax.random.PRNGKey(0))
+
+
+def test_the_tail_does_as_the_policy_does():
+    """Beside a policy of a constant torque, the tail of a trajectory has that torque only if it is drawn to it."""
+    it = learner(tail=10)
+    first, torque = eqx.filter_jit(it.init)(jax.random.PRNGKey(0)), 0.5
+    head = (jnp.zeros_like(first.policy.head.weight), jnp.full_like(first.policy.head.bias, torque))
+    constant = eqx.tree_at(lambda p: (p.head.weight, p.head.bias), first.policy, head)
+    off = []
+    for weight in (0.0, 100.0):
+        begun = eqx.tree_at(lambda s: (s.policy, s.weights), first, (constant, first.weights.at[:, -10:].set(weight)))
+        off.append(np.max(np.abs(eqx.filter_jit(it.step)(begun)[0].q.controls[:, -10:] - torque)))
+    assert off[1] < 0.1 * off[0]
 
 
 def test_the_first_fit_is_short():

@@ -26,7 +26,8 @@ from costogo.sim.simbicon import START
 
 GROUNDS, UNSEEN_GROUNDS = (0, 1, 2), (100, 101, 102, 103)  # seeds
 STEPS = 300  # control intervals of a trajectory: of 200 too few are left to learn the walk from that comes of it
-RATE = 2.0  # of the multipliers on grounds: a trajectory knows the slope ahead, the policy does not: agree early
+# The multipliers on grounds, step and first value: a trajectory knows the slope ahead, the policy does not: agree early
+MULTIPLIERS = (2.0, 0.1)
 BEFORE = 1.0  # m of level ground ahead of the start
 # Force (N) on the torso for the first 0.1 s, and the phase of the stride at which it comes.
 PUSHES = ((250.0, 0.0), (300.0, 0.25), (-250.0, 0.5), (-300.0, 0.75))
@@ -94,7 +95,7 @@ def terrain(
     return walking_setting(
         lambda _: problem, trained, (tested, tested[0][:, 0]), observe=lambda x: x[2:],
         policy=walking_policy(hidden, first=2, symmetric=symmetric),
-        first_cost=lambda c: track(c, dynamics.dt), rate=RATE,
+        first_cost=lambda c: track(c, dynamics.dt), multipliers=MULTIPLIERS,
         valid=lambda x: upright(from_ground(x)),
     )  # fmt: skip
 

@@ -53,7 +53,7 @@ class GPSConfig:
     iterations: int = 100
     """outer iterations; constrained: trajectories, policy, multipliers"""
     rate: float | None = None
-    """step of the multipliers, constrained only; by default 0.1 (swimmer), 0.2 (walker, push) or 2 (terrain)"""
+    """step of the multipliers, constrained only; by default 0.1 (swimmer), 0.04 (walker, push) or 2 (terrain)"""
     first_scale: float | None = None
     """factor of the cost at first; by default 0.1 (constrained, variational) or 1"""
     adapt_scale: float | None = None
@@ -104,7 +104,7 @@ def build(config: GPSConfig) -> Judged:
     solver = GaussianDDP(covariance_cap=setting.covariance_cap, state_limit=setting.state_limit)
     options = {name: value for name in TUNABLE if (value := getattr(config, name)) is not None}
     if config.method == "constrained":
-        options = {"rate": setting.rate} | options
+        options = {"rate": setting.rate, "first_weight": setting.first_weight} | options
     learner = METHODS[config.method](
         setting.task, solver=solver, first_iterations=setting.first_iterations, samples=config.samples,
         fit_iterations=config.fit_iterations, tail=setting.tail, **options,

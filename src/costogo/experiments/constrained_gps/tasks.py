@@ -21,14 +21,15 @@ UNSEEN_KEY = 1_000_003  # starts that training never sees
 class Setting(NamedTuple):
     """A task, limits of the spread of controls (eigenvalue of the covariance, (N m)^2) and states (standard
     deviations), the knots at the end of a trajectory that are no example, iterations of the first trajectories, and the
-    step of the multipliers."""
+    multipliers' step and first value."""
 
     task: PolicySearch
     covariance_cap: float
     state_limit: Float[Array, " nx"]
     tail: int
     first_iterations: int
-    rate: float
+    rate: float = 0.1
+    first_weight: float = 0.1
 
 
 def _spread(positions: float, rates: float, n: int) -> Float[Array, " nx"]:
@@ -63,7 +64,7 @@ def swimmer(hidden: int) -> Setting:
         lambda x: x[2:], guess=lambda _: guess, worst=float(N),
         unseen=(None, 0.05 * jax.random.normal(jax.random.PRNGKey(UNSEEN_KEY), (10, 10))),
     )  # fmt: skip
-    return Setting(task, 1.0, _spread(0.2, 1.0, 5), tail=0, first_iterations=150, rate=0.1)
+    return Setting(task, 1.0, _spread(0.2, 1.0, 5), tail=0, first_iterations=150)
 
 
 SPEED, HEIGHT, PITCH_WEIGHT = 2.1, 1.1, 1.0  # m/s, m, 1/rad^2
@@ -129,15 +130,19 @@ def walking_setting(
     problem_of: Callable[[Any], OptimalControlProblem],
     conditions: Any,
     unseen: tuple[Any, Array],
-    rate: float = 0.2,
+    multipliers: tuple[float, float] = (0.04, 0.02),
     **given: Any,
 ) -> Setting:
-    """What all tasks of the walker share. Conditions begin with the states and controls of a demonstration."""
+    """What all tasks of the walker share. Conditions begin with the states and controls of a demonstration.
+
+    The `multipliers` (step, first value) are small: where they outweigh the cost, a trajectory takes over gains that do
+    not keep it up, and the policy learns from what nobody can do.
+    """
     task = PolicySearch(
         problem_of, conditions, conditions[0][:, 0], 0.02**2 * jnp.eye(18), _process_noise(9), unseen=unseen,
         guess=lambda c: c[1], worst=4.0 * TEST_STEPS, test_steps=TEST_STEPS, **given,
     )  # fmt: skip
-    return Setting(task, 25.0, _spread(0.1, 1.0, 9), tail=40, first_iterations=20, rate=rate)
+    return Setting(task, 25.0, _spread(0.1, 1.0, 9), 40, 20, *multipliers)
 
 
 def walks_from(phases: Sequence[float], steps: int = STEPS) -> tuple[Float[Array, "n N+1 nx"], Float[Array, "n N nu"]]:

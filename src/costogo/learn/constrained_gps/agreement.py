@@ -72,9 +72,14 @@ def regression(
 
 
 def ascend(
-    weights: Float[Array, "*n"], divergence: Float[Array, "*n"], *, rate: ArrayLike = 0.1, most: ArrayLike = 1e4
+    weights: Float[Array, "*n"],
+    divergence: Float[Array, "*n"],
+    *,
+    rate: ArrayLike = 0.1,
+    slack: ArrayLike = 0.1,
+    most: ArrayLike = 1e4,
 ) -> Float[Array, "*n"]:
-    """Dual step `lambda + rate KL` (paper eq. 2), at most `2 lambda + 0.1` and `most`: the first divergences are huge
+    """Dual step `lambda + rate KL` (paper eq. 2), at most `2 lambda + slack` and `most`: the first divergences are huge
     (spec 9). A divergence that is not finite leaves its weight."""
-    risen = jnp.minimum(weights + rate * jnp.maximum(divergence, 0.0), jnp.minimum(2.0 * weights + 0.1, most))
+    risen = jnp.minimum(weights + rate * jnp.maximum(divergence, 0.0), jnp.minimum(2.0 * weights + slack, most))
     return jnp.where(jnp.isfinite(divergence), jnp.maximum(risen, weights), weights)

@@ -35,8 +35,9 @@ class GuidedPolicySearch(PolicySearchMethod):
 
     The cost is scaled by a factor that rises geometrically from `first_scale` to one over `ramp` steps; so does, evenly
     from zero, the share of what makes the task hard, if it can be eased (not in the paper). `samples` are drawn in
-    antithetic pairs; those that average the policy are the same throughout. The last `tail` knots are neither examples
-    for the policy nor drawn to it.
+    antithetic pairs; those that average the policy are the same throughout. The last `tail` knots are no examples for
+    the policy, but drawn to it by the mean of the other multipliers (not in the paper): a trajectory goes on as the
+    policy would, where one that is free to end as it likes throws itself forward and falls after its last knot.
 
     The first fit stops after `first_fit` iterations. A policy that fits the first trajectories well is steep between
     the states they show; trajectories that are then drawn to it get its gains, and it stays steep.
@@ -57,6 +58,12 @@ class GuidedPolicySearch(PolicySearchMethod):
     def raised(self, weights: Array, divergence: Array) -> Array:
         """The multipliers of the next step."""
 
+    def carried_on(self, weights: Float[Array, "conditions N"]) -> Float[Array, "conditions N"]:
+        """The multipliers, those of the tail the mean of the others."""
+        stop = self.examples(weights.shape[1]).stop
+        mean = jnp.mean(weights[:, :stop], axis=1, keepdims=True)
+        return weights.at[:, stop:].set(mean)
+
     def share(self, step: ArrayLike) -> Array:
         """Share of the ramp that lies behind step number `step`, counted from zero."""
         return jnp.minimum(jnp.asarray(step, float) / self.ramp, 1.0)
@@ -70,8 +77,8 @@ class GuidedPolicySearch(PolicySearchMethod):
         key, network, draw = jax.random.split(key, 3)
         q = self.first(share=0.0)
         weights = jnp.full(q.controls.shape[:2], self.first_weight, q.controls.dtype)
-        weights = self.exemplary(self.raised(weights, jnp.zeros_like(weights)))
-        alike = self.exemplary(jnp.ones_like(weights))
+        weights = self.raised(weights, jnp.zeros_like(weights))
+        alike = jnp.ones_like(weights)
         policy = self._fitted(self.task.policy(network), q, alike, draw, self.first_fit).policy
         damping = jnp.zeros(len(q.controls), q.controls.dtype)
         return GPSState(jnp.array(0, jnp.int32), key, q, damping, weights, policy)
@@ -90,13 +97,13 @@ class GuidedPolicySearch(PolicySearchMethod):
         found = jax.vmap(improve)(self.task.conditions, state.q, state.weights, state.damping)
         fit = self._fitted(state.policy, found.q, state.weights, draw, self.fit_iterations)
         divergence = jax.vmap(lambda q, w: self._terms_of(fit.policy, w)(q).divergence(q))(found.q, state.weights)
-        weights = self.exemplary(self.raised(state.weights, divergence))
+        weights = self.carried_on(self.raised(state.weights, divergence))
         failed = (found.status != Status.CONVERGED) & (found.status != Status.MAX_ITERATIONS)
         # A damping at its largest is no use to the next step, which has another policy to agree with.
         damping = jnp.where(failed, 0.0, found.damping)
         metrics = {
             "trajectory_cost": jnp.mean(found.cost) / scale,
-            "divergence": jnp.mean(self.exemplary(divergence)),
+            "divergence": jnp.mean(divergence[:, self.examples(divergence.shape[1])]),
             "weight": jnp.mean(weights),
             "fit": fit.after,
             "policy_std": jnp.mean(jnp.exp(fit.policy.log_std)),
@@ -109,7 +116,7 @@ class GuidedPolicySearch(PolicySearchMethod):
     def _fitted(
         self, policy: GaussianPolicy, q: GaussianTrajectory, weights: Array, key: Array, iterations: int
     ) -> PolicyFit:
-        rows: Regression = regression(self.task.observe, q, weights, key, self.samples)
+        rows: Regression = regression(self.task.observe, q, self.exemplary(weights), key, self.samples)
         return type(self).fit(policy, rows, iterations=iterations)
 
     def _terms_of(self, policy: GaussianPolicy, weights: Array) -> Callable[[GaussianTrajectory], PolicyTerms]:
@@ -135,7 +142,7 @@ class ConstrainedGPS(GuidedPolicySearch):
 
     def raised(self, weights: Array, divergence: Array) -> Array:
         """Dual ascent (paper eq. 2)."""
-        return ascend(weights, divergence, rate=self.rate)
+        return ascend(weights, divergence, rate=self.rate, slack=self.first_weight)
 
 
 class VariationalGPS(GuidedPolicySearch):
