@@ -12,7 +12,7 @@ SPEED = 1.5  # m/s, of a walk that counts
 ENOUGH = 2 / 3  # of the seeds
 WALK = ("constrained", "variational")  # as published, with 5 and 10 units
 FAIL = {5: ("importance", "adapted", "regression", "dagger"), 10: ("regression", "dagger")}
-BASE = GPSConfig(system="walker", iterations=120, fit_iterations=300)
+BASE = GPSConfig(system="walker", iterations=40)
 SIZES = ({"hidden": 5}, {"hidden": 10})
 SEEDS = dict.fromkeys(METHODS, 1) | {"constrained": 3}
 

@@ -12,11 +12,11 @@ from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
 from costogo.experiments.training_runs import Run
 
-TASKS = {"swimmer": 100, "walker": 30}  # and iterations
+TASKS = {"swimmer": 100, "walker": 40}  # and iterations
 ASKABLE = tuple(TASKS)
 # The number and its values. None is the default: with as many iterations, that run is the experiments' own.
 TRIED: dict[str, tuple[str, tuple[float | None, ...]]] = {
-    "constrained": ("rate", (0.03, None, 0.5)),
+    "constrained": ("rate", (0.02, None, 0.3)),
     "variational": ("first_scale", (0.03, None, 0.3)),
     "importance": ("first_scale", (0.1, 0.3, None)),
     "adapted": ("adapt_scale", (0.3, None, 3.0)),
