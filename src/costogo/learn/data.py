@@ -74,3 +74,20 @@ class Minibatches(eqx.Module):
 def take(data: Any, rows: Int[Array, " size"]) -> Any:
     """Rows of every array of the data; padding rows repeat the last one."""
     return jax.tree.map(lambda a: jnp.take(a, rows, axis=0, mode="clip"), data)
+
+
+class Imitator(eqx.Module):
+    """What learners from demonstrations share: they pass over the training data in minibatches."""
+
+    data: eqx.AbstractVar[ImitationData]
+    batch_size: eqx.AbstractVar[int]
+
+    @property
+    def minibatches(self) -> Minibatches:
+        """Order of the training data."""
+        return Minibatches(len(self.data.train), min(self.batch_size, len(self.data.train)))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates in one pass over the training data."""
+        return self.minibatches.per_epoch

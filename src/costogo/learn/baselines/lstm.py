@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from costogo.learn.data import Demonstrations, ImitationData, Minibatches, take
+from costogo.learn.data import Demonstrations, ImitationData, Imitator, take
 from costogo.learn.state import TrainState
 from costogo.nn import RecurrentPolicy
 
 
-class LSTMImitation(eqx.Module):
+class LSTMImitation(Imitator):
     """Baseline `nn` of spec differentiable_mpc X3: regress the expert's controls on the initial state.
 
     Mean squared error over batch, time and control, Adam 1e-4, batch 32, in float32 whatever the data's precision.
@@ -28,16 +28,6 @@ class LSTMImitation(eqx.Module):
     def optimiser(self) -> optax.GradientTransformation:
         """Adam."""
         return optax.adam(self.learning_rate)
-
-    @property
-    def minibatches(self) -> Minibatches:
-        """Order of the training data."""
-        return Minibatches(len(self.data.train), min(self.batch_size, len(self.data.train)))
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Updates in one pass over the training data."""
-        return self.minibatches.per_epoch
 
     def init(self, key: Array) -> TrainState:
         """Training state with a freshly initialised network."""

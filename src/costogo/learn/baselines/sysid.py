@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from costogo.learn.data import Demonstrations, ImitationData, Minibatches, take
+from costogo.learn.data import Demonstrations, ImitationData, Imitator, take
 from costogo.learn.state import TrainState, initial_parameters, labelled
 
 
@@ -23,7 +23,7 @@ def next_state_errors(dynamics: Callable, batch: Demonstrations) -> Array:
     return jax.vmap(one)(batch.states, batch.controls)
 
 
-class SystemIdentification(eqx.Module):
+class SystemIdentification(Imitator):
     """Baseline `sysid` of spec differentiable_mpc X3 and X4: fit `dynamics(theta)` to the expert's transitions.
 
     Minimises the mean squared next-state error on the training trajectories, which it is allowed to see in full
@@ -36,16 +36,6 @@ class SystemIdentification(eqx.Module):
     optimiser: optax.GradientTransformation = eqx.field(static=True)
     batch_size: int = eqx.field(static=True, default=32)
     project: Callable[[Any], Any] | None = eqx.field(static=True, default=None)
-
-    @property
-    def minibatches(self) -> Minibatches:
-        """Order of the training data."""
-        return Minibatches(len(self.data.train), min(self.batch_size, len(self.data.train)))
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Updates in one pass over the training data."""
-        return self.minibatches.per_epoch
 
     def init(self, key: Array) -> TrainState:
         """Training state at the start; `key` orders the data and draws the parameters."""

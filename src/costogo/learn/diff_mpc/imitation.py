@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from costogo.core.status import Status
 from costogo.core.validate import require
-from costogo.learn.data import Demonstrations, ImitationData, Minibatches, take
+from costogo.learn.data import Demonstrations, ImitationData, Imitator, take
 from costogo.learn.state import TrainState, initial_parameters, labelled
 from costogo.problem import OptimalControlProblem
 from costogo.solvers import BoxDDP, ImplicitAdjoint, Solution, adjoint_system, solve
@@ -34,7 +34,7 @@ class ImitationState(eqx.Module):
         return self.train.parameters
 
 
-class DiffMPCImitation(eqx.Module):
+class DiffMPCImitation(Imitator):
     """Differentiable-MPC imitation learning (Amos et al. 2018; spec differentiable_mpc section 7).
 
     Minimises the mean squared error between the learner's optimal controls and the expert's,
@@ -66,16 +66,6 @@ class DiffMPCImitation(eqx.Module):
     def __check_init__(self):
         require(self.batch_size >= 1, f"batch_size is {self.batch_size}; pass at least 1")
         require(self.reset_every >= 1, f"reset_every is {self.reset_every}; pass at least 1 epoch")
-
-    @property
-    def minibatches(self) -> Minibatches:
-        """Order of the training data."""
-        return Minibatches(len(self.data.train), min(self.batch_size, len(self.data.train)))
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Updates in one pass over the training data."""
-        return self.minibatches.per_epoch
 
     def init(self, key: Array) -> ImitationState:
         """Training state at the start; `key` orders the data and draws the parameters."""
