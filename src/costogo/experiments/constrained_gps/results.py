@@ -113,10 +113,10 @@ def draw_motion(run: Run, path: Path) -> Path:
     for ax, (group, rolled) in zip(axes.flat, motions(task, run.state.policy).items(), strict=False):
         states: Array = rolled.states
         for i, track in enumerate(np.asarray(states)):
-            kept = up_for(rolled)[i] + 1
-            ax.plot(track[:kept, 0], track[:kept, 1], color=COLOURS[i % len(COLOURS)], linewidth=1.1)
+            kept, along = up_for(rolled)[i] + 1, track[:, 0] - track[0, 0]  # grounds lie one behind the other
+            ax.plot(along[:kept], track[:kept, 1], color=COLOURS[i % len(COLOURS)], linewidth=1.1)
             if kept < len(track):
-                ax.plot(track[kept - 1, 0], track[kept - 1, 1], "x", color=COLOURS[i % len(COLOURS)])
+                ax.plot(along[kept - 1], track[kept - 1, 1], "x", color=COLOURS[i % len(COLOURS)])
         ax.set(title=f"root link, {group} starts (cross: failed)", ylabel=ACROSS.get(run.setting.system, "height [m]"))
-    axes[-1, 0].set(xlabel="x [m]")
+    axes[-1, 0].set(xlabel="x from the start [m]")
     return save(fig, path)
