@@ -34,6 +34,7 @@ METHODS: dict[str, Callable[..., Any]] = {
 }
 TUNABLE = {  # options of the learners, and the methods that have them
     "rate": ("constrained",),
+    "ramp": ("constrained", "variational"),
     "first_scale": tuple(METHODS),
     "adapt_scale": ("adapted",),
     "share": ("regression",),
@@ -54,6 +55,8 @@ class GPSConfig:
     """outer iterations; constrained: trajectories, policy, multipliers"""
     rate: float | None = None
     """step of the multipliers, constrained only; by default 0.1 (swimmer), 0.04 (walker, push) or 2 (terrain)"""
+    ramp: int | None = None
+    """iterations in which cost and pushes grow, constrained and variational; by default 50, or 100 (push)"""
     first_scale: float | None = None
     """factor of the cost at first; by default 0.1 (constrained, variational) or 1"""
     adapt_scale: float | None = None
@@ -103,6 +106,8 @@ def build(config: GPSConfig) -> Judged:
     setting = setting_of(config)
     solver = GaussianDDP(covariance_cap=setting.covariance_cap, state_limit=setting.state_limit)
     options = {name: value for name in TUNABLE if (value := getattr(config, name)) is not None}
+    if config.method in TUNABLE["ramp"]:
+        options = {"ramp": setting.ramp} | options
     if config.method == "constrained":
         options = {"rate": setting.rate, "first_weight": setting.first_weight} | options
     learner = METHODS[config.method](

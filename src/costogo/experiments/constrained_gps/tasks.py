@@ -20,8 +20,8 @@ UNSEEN_KEY = 1_000_003  # starts that training never sees
 
 class Setting(NamedTuple):
     """A task, limits of the spread of controls (eigenvalue of the covariance, (N m)^2) and states (standard
-    deviations), the knots at the end of a trajectory that are no example, iterations of the first trajectories, and the
-    multipliers' step and first value."""
+    deviations), the knots at the end of a trajectory that are no example, iterations of the first trajectories, the
+    multipliers' step and first value, and iterations in which the cost grows."""
 
     task: PolicySearch
     covariance_cap: float
@@ -30,6 +30,7 @@ class Setting(NamedTuple):
     first_iterations: int
     rate: float = 0.1
     first_weight: float = 0.1
+    ramp: int = 50
 
 
 def _spread(positions: float, rates: float, n: int) -> Float[Array, " nx"]:
