@@ -305,3 +305,36 @@ def test_gains_of_given_covariances():
     fit = GaussianDDP()._with_gains(model, terms, q, q.covariances, NOISE)
     slope = jax.grad(full_objective, 3)(model, terms, fit.q, fit.q.gains, fit.q.covariances)
     assert jnp.abs(slope).max() < 1e-9
+
+
+@pytest.mark.parametrize("knots", [[2], range(N)], ids=["one", "all"])
+def test_indefinite_knots_keep_the_gains(knots):
+    """No gains are best where a control costs less the larger it is: those before stay, and the status says so."""
+    hessian = jnp.ones(N).at[jnp.array([*knots])].set(-5.0)
+
+    def cost(x, u, t):
+        return 0.5 * x @ x + 0.5 * hessian[t.astype(int)] * u @ u
+
+    model, q = dataclasses.replace(problem(), stage_cost=cost), distribution()
+    q = eqx.tree_at(lambda q: q.gains, q, 0.1 * jnp.ones_like(q.gains))
+    found = GaussianDDP().run(model, q, noise=NOISE)
+    assert found.status == Status.INDEFINITE
+    assert jnp.array_equal(found.q.gains, q.gains)
+    np.testing.assert_allclose(found.q.covariances, q.covariances, rtol=1e-12)
+    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(found.q))
+
+
+def test_a_distribution_that_is_not_finite_is_told():
+    q = eqx.tree_at(lambda q: q.states, distribution(), replace_fn=lambda x: x.at[2, 0].set(jnp.nan))
+    assert GaussianDDP().run(problem(), q, noise=NOISE).status == Status.NOT_FINITE
+
+
+def test_problems_it_does_not_solve():
+    bounded = dataclasses.replace(problem(), control_bounds=(-jnp.ones(NU), jnp.ones(NU)))
+    with pytest.raises(ctg.CostogoError, match="GaussianDDP handles no control_bounds"):
+        GaussianDDP().run(bounded, distribution(), noise=NOISE)
+    with pytest.raises(ctg.CostogoError, match="state_limit has shape"):
+        GaussianDDP(state_limit=jnp.ones(NX + 1)).run(problem(), distribution(), noise=NOISE)
+    for name in ("covariance_cap", "state_limit"):
+        with pytest.raises(ctg.CostogoError, match=f"{name} is -1"):
+            GaussianDDP(**{name: -1.0})

@@ -6,11 +6,13 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
+from costogo.core.errors import CostogoError
 from costogo.core.status import Status
-from costogo.core.validate import require, require_shape
+from costogo.core.validate import is_concrete, require, require_shape
 from costogo.lqr import LQModel, Sweep, backward
 from costogo.problem import AffineFeedback, OptimalControlProblem, expand, rollout, total_cost
 from costogo.solvers.forward_pass import Candidate, LineSearch, search
@@ -39,11 +41,13 @@ class DistributionSolution(eqx.Module):
 
 
 class Fit(NamedTuple):
-    """Covariances with the gains that are best for them, and the value of the objective without the mean's cost."""
+    """Covariances with the gains that are best for them, and the value of the objective without the mean's cost.
+    `swept` is false where there are no best gains, as some `Quu` is indefinite; then those before are kept."""
 
     q: GaussianTrajectory
     Quu: Array
     value: Array
+    swept: Bool[Array, ""]
 
 
 class _State(NamedTuple):
@@ -52,6 +56,7 @@ class _State(NamedTuple):
     q: GaussianTrajectory
     model: LQModel
     value: Array
+    swept: Array
     damping: Array
     growth: Array
     iteration: Array
@@ -81,7 +86,8 @@ class GaussianDDP(eqx.Module):
     walker then takes longer, and stalls if restarted every few iterations.)
 
     `max_iterations` are as many as are wanted: ending there is normal. `STALLED` where no step is accepted at the
-    largest damping.
+    largest damping. `INDEFINITE` where at the end some `Quu` is: gains and covariances are then those of an earlier
+    trajectory. Raises `CostogoError` for a problem with bounds or constraints.
     """
 
     max_iterations: int | Array = 3
@@ -99,6 +105,21 @@ class GaussianDDP(eqx.Module):
         for name in ("covariance_sweeps", "covariance_tolerance"):
             value = getattr(self, name)
             require(isinstance(value, jax.Array) or value > 0, f"{name} is {value}; pass a positive number")
+        for name in ("covariance_cap", "state_limit"):
+            value = getattr(self, name)
+            positive = not is_concrete(value) or bool(np.all(np.asarray(value) > 0))
+            require(positive, f"{name} is {value}; pass positive numbers, infinity for no limit")
+
+    def check(self, problem: OptimalControlProblem, nx: int) -> None:
+        """Raise on what this solver does not handle."""
+        for name in ("control_bounds", "equality", "inequality"):
+            if getattr(problem, name) is not None:
+                raise CostogoError(
+                    f"GaussianDDP handles no {name}: a Gaussian has no limits; put it in the cost, or let the dynamics"
+                    " limit the control"
+                )
+        shape = np.shape(self.state_limit)
+        require(shape in ((), (nx,)), f"state_limit has shape {shape}; pass a number, or one for each of {nx} states")
 
     def run(
         self,
@@ -117,6 +138,7 @@ class GaussianDDP(eqx.Module):
         `damping` that of the first mean pass.
         """
         N, nx, nu = problem.horizon, q.states.shape[-1], problem.nu
+        self.check(problem, nx)
         require_shape("q.controls", q.controls.shape, (N, nu), "pass a distribution over the problem's horizon")
         require_shape("noise", noise.shape, (nx, nx), "pass the covariance of the process noise of one step")
         if terms_of is None:
@@ -127,14 +149,17 @@ class GaussianDDP(eqx.Module):
         zero, count = jnp.zeros((), q.states.dtype), jnp.array(0, jnp.int32)
         model = expand(problem, q.states, q.controls, ts)
         start = _State(
-            q, model, zero + jnp.inf, zero + damping, zero + 1.0, count, jnp.array(Status.RUNNING, jnp.int32)
-        )
+            q, model, zero + jnp.inf, jnp.array(True), zero + damping, zero + 1.0, count,
+            jnp.array(Status.RUNNING, jnp.int32),
+        )  # fmt: skip
         final = jax.lax.while_loop(
             lambda s: (s.status == Status.RUNNING) & (s.iteration < self.max_iterations),
             lambda s: self._iterate(problem, terms_of, noise, ts, s),
             start,
         )
-        status = jnp.where(final.status == Status.RUNNING, Status.MAX_ITERATIONS, final.status).astype(jnp.int32)
+        status = jnp.where(final.status == Status.RUNNING, Status.MAX_ITERATIONS, final.status)
+        lost = ~final.swept & (final.status != Status.NOT_FINITE)
+        status = jnp.where(lost, Status.INDEFINITE, status).astype(jnp.int32)
         q, cost = final.q, total_cost(problem, final.q.states, final.q.controls, ts)
         divergence = terms_of(q).divergence(q)
         return DistributionSolution(q, cost, cost + final.value, divergence, status, final.iteration, final.damping)
@@ -156,7 +181,7 @@ class GaussianDDP(eqx.Module):
         status = jnp.where(converged, Status.CONVERGED, status)
         finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(model)]))
         status = jnp.where(finite, status, Status.NOT_FINITE).astype(jnp.int32)
-        return _State(fitted.q, ahead, fitted.value, damping, growth, state.iteration + 1, status)
+        return _State(fitted.q, ahead, fitted.value, fitted.swept, damping, growth, state.iteration + 1, status)
 
     def _step(
         self, problem: OptimalControlProblem, terms_of: TermsOf, ts: Array, q: GaussianTrajectory, sweep: Sweep
@@ -185,7 +210,7 @@ class GaussianDDP(eqx.Module):
             target = terms.best_covariance(at.Quu, at.q, self.covariance_cap)
             tried = at.q.covariances + step * (target - at.q.covariances)
             trial = self._with_gains(model, terms, q, tried, noise)
-            better = trial.value <= at.value + 1e-12 * (1.0 + jnp.abs(at.value))
+            better = trial.swept & (trial.value <= at.value + 1e-12 * (1.0 + jnp.abs(at.value)))
             change = jnp.maximum(_change(trial.q.covariances, at.q.covariances), _change(trial.q.gains, at.q.gains))
             at = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, at)
             return (
@@ -196,7 +221,7 @@ class GaussianDDP(eqx.Module):
             )
 
         first = self._with_gains(model, terms, q, q.covariances, noise)
-        carry = (first, jnp.ones_like(first.value), jnp.array(False), jnp.array(0, jnp.int32))
+        carry = (first, jnp.ones_like(first.value), ~first.swept, jnp.array(0, jnp.int32))
         return jax.lax.while_loop(
             lambda c: ~c[2] & (c[1] > SMALLEST_STEP) & (c[3] < self.covariance_sweeps), improve, carry
         )[0]
@@ -206,12 +231,14 @@ class GaussianDDP(eqx.Module):
     ) -> Fit:
         """The gains that are best for some covariances, and what the objective then is."""
         sweep = backward(terms.add_to(model, q.controls, covariances))
-        S = propagate(model, sweep.gains, covariances, q.state_covariances[0], noise, self.state_limit)
-        q = GaussianTrajectory(q.states, q.controls, sweep.gains, covariances, S)
+        swept = sweep.status == Status.CONVERGED
+        gains = jnp.where(swept, sweep.gains, q.gains)
+        S = propagate(model, gains, covariances, q.state_covariances[0], noise, self.state_limit)
+        q = GaussianTrajectory(q.states, q.controls, gains, covariances, S)
         ahead = sweep.value_hessian[1:]
         Quu = model.R + jnp.einsum("kxi,kxy,kyj->kij", model.B, ahead, model.B)
         value = expected_cost(model, q) - entropy(covariances) + terms.penalty(q)
-        return Fit(q, Quu, value)
+        return Fit(q, Quu, value, swept)
 
 
 def _damped(model: LQModel, damping: Array) -> LQModel:
