@@ -13,6 +13,8 @@ from costogo import CostogoError
 from costogo.learn import Callback, fit
 from costogo.learn.constrained_gps import (
     ConstrainedGPS,
+    CostWeightedRegression,
+    Dagger,
     Judged,
     PolicySearch,
     VariationalGPS,
@@ -115,13 +117,14 @@ def pushed(force, share=1.0):
     return ctg.OptimalControlProblem(ctg.discretise(flow, 0.05), cost, horizon=40, nu=1, dt=0.05)
 
 
-def held(**given):
+def held(kind=ConstrainedGPS, **given):
     """A search for a policy that holds it, whatever the force."""
     search = PolicySearch(
         pushed, FORCES, jnp.zeros((2, 1)), 1e-4 * jnp.eye(1), 1e-6 * jnp.eye(1),
         lambda key: GaussianPolicy(1, 1, key=key, hidden=4, dtype=jnp.float64), lambda x: x, **given,
     )  # fmt: skip
-    return ConstrainedGPS(search, first_iterations=20, ramp=3, tail=5)
+    own = {"ramp": 3} if kind is ConstrainedGPS else {"first_scale": 0.1, "rollouts": 20}
+    return kind(search, first_iterations=20, tail=5, **own)
 
 
 def belongs(q, share):
@@ -136,7 +139,7 @@ def belongs(q, share):
 def test_first_trajectories_by_way_of_easier_problems():
     """Under the whole force at once nothing is found; under one that grows by steps, what belongs to the whole."""
     assert not np.all(np.isfinite(eqx.filter_jit(held().first)().states))
-    assert belongs(eqx.filter_jit(held(eased=pushed).first)(), 1.0)
+    assert belongs(eqx.filter_jit(held(Dagger, eased=pushed).first)(), 1.0)
 
 
 def test_the_force_grows_while_the_policy_learns():
@@ -148,6 +151,12 @@ def test_the_force_grows_while_the_policy_learns():
         state, _ = step(state)
     assert belongs(state.q, 1.0)
     assert np.max(np.abs(it.task.roll_out(state.policy, FORCES, jnp.zeros((2, 1))).states)) < 1.0
+    # One that is thrown off is counted, and stays as it was.
+    astray = eqx.tree_at(lambda s: s.q.controls, state, state.q.controls.at[1].set(1e3))
+    after, metrics = step(astray)
+    assert metrics["trajectory_failures"] == 0.5
+    assert np.array_equal(after.q.controls[1], astray.q.controls[1])
+    assert not np.array_equal(after.q.controls[0], astray.q.controls[0])
 
 
 def test_unseen_conditions_are_judged_too():
@@ -238,3 +247,38 @@ def test_mistakes(wrong, answer):
 def test_conditions_and_starts_must_match():
     with pytest.raises(CostogoError, match="conditions have a leaf of length 3"):
         dataclasses.replace(task(), conditions=jnp.zeros(3))
+
+
+def test_unseen_starts_must_fit():
+    with pytest.raises(CostogoError, match="unseen starts has shape"):
+        dataclasses.replace(task(), unseen=(None, jnp.zeros((2, 7))))
+    with pytest.raises(CostogoError, match="unseen conditions have a leaf of length 3, their starts 2 rows"):
+        dataclasses.replace(task(), unseen=(jnp.zeros(3), jnp.zeros((2, task().starts.shape[1]))))
+
+
+@pytest.mark.parametrize("method", [ConstrainedGPS, CostWeightedRegression])
+def test_trajectories_that_are_lost(method):
+    """All lost: an error that names condition and knot. One lost: a warning, and the search goes on."""
+    lost = {"guess": lambda force: jnp.where(force < 0, 1e3, 0.0) * jnp.ones((40, 1))}
+    with pytest.raises(CostogoError, match="condition 0 is not from knot"):
+        held(method, guess=lambda force: jnp.full((40, 1), 1e3)).init(jax.random.PRNGKey(0))
+    search = held(method, eased=pushed, **lost)
+    with pytest.warns(UserWarning, match="condition 1 is not from knot"):
+        state = search.init(jax.random.PRNGKey(0))
+    state, _ = eqx.filter_jit(search.step)(state)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(eqx.filter(state.policy, eqx.is_inexact_array)))
+
+
+def demonstrated(knots, dt):
+    """A search whose first trajectories track a demonstration."""
+    cost = ctg.TrackingCost(1.0, 0.1, jnp.zeros((knots, 1)), jnp.zeros((40, 1)), dt)
+    return held(first_cost=lambda force: cost)
+
+
+def test_a_demonstration_must_have_length_and_rate_of_the_problem():
+    with pytest.raises(CostogoError, match=r"guess has shape \(39, 1\), expected \(40, 1\)"):
+        held(guess=lambda force: jnp.zeros((39, 1))).init(jax.random.PRNGKey(0))
+    with pytest.raises(CostogoError, match=r"tracks 41 states 0\.1 s apart, the problem has 40 intervals of 0\.05 s"):
+        demonstrated(41, 0.1).init(jax.random.PRNGKey(0))
+    with pytest.raises(CostogoError, match="x_refs has 31 knots and u_refs 40"):
+        demonstrated(31, 0.05)

@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from costogo.core.validate import require
+from costogo.core.validate import is_concrete, require
 
 
 def _quadratic_form(weight: ArrayLike, z: Array) -> Array:
@@ -108,6 +108,14 @@ class TrackingCost(AbstractCost):
     x_refs: Array
     u_refs: Array | None = None
     dt: float = 1.0
+
+    def __check_init__(self):
+        require(not is_concrete(self.dt) or self.dt > 0, f"dt is {self.dt}; pass the seconds between knots")
+        states, controls = len(self.x_refs), len(self.x_refs if self.u_refs is None else self.u_refs)
+        require(
+            states - controls in (0, 1),
+            f"x_refs has {states} knots and u_refs {controls}; pass as many of both, or one more state",
+        )
 
     def __call__(self, x: Array, u: Array, t: Array) -> Array:
         """Cost of one step."""

@@ -16,7 +16,7 @@ from costogo.experiments.constrained_gps.tasks import TEST_STEPS, WARM_UP, walke
 from costogo.experiments.reporting import mean_and_range
 from costogo.experiments.training_runs import Run
 from costogo.learn.constrained_gps import PolicySearch, Rollouts
-from costogo.learn.constrained_gps.trajectories import first_trajectory
+from costogo.learn.constrained_gps.first_trajectory import first_trajectory
 from costogo.sim import Simbicon
 
 ACROSS = {"swimmer": "y [m]"}  # second coordinate of the root link, by default the height; the first is x
@@ -38,16 +38,16 @@ def up_for(rollouts: Rollouts) -> np.ndarray:
 
 
 def summary(task: PolicySearch, policy: Any) -> list[dict[str, Any]]:
-    """Per group of starts: mean cost, failures, mean seconds before a failure, mean forward speed of a policy."""
+    """Per group of starts: mean cost, failures (invalid, or too dear), mean seconds before a state that is not valid,
+    mean forward speed of a policy."""
     dt = float(task.problem_of(jax.tree.map(lambda leaf: leaf[0], task.conditions)).dt)
     rows = []
     for group, rolled in motions(task, policy).items():
-        up, steps = up_for(rolled), rolled.controls.shape[-2]
-        moved = np.asarray(rolled.states[..., -1, 0] - rolled.states[..., 0, 0]) / (steps * dt)
-        costs = np.where(up == steps, np.asarray(jnp.sum(rolled.costs, axis=-1)), task.worst)
+        up, (costs, failed) = up_for(rolled), task.judged(rolled)
+        moved = np.asarray(rolled.states[..., -1, 0] - rolled.states[..., 0, 0]) / (rolled.controls.shape[-2] * dt)
         rows.append({
-            "starts": group, "number": len(up), "cost": float(np.minimum(costs, task.worst).mean()),
-            "failed": int(np.sum(up < steps)), "seconds": float(up.mean() * dt), "speed": float(moved.mean()),
+            "starts": group, "number": len(up), "cost": float(costs.mean()), "failed": int(failed.sum()),
+            "seconds": float(up.mean() * dt), "speed": float(moved.mean()),
         })  # fmt: skip
     return rows
 

@@ -64,10 +64,9 @@ class Dagger(SampledPolicySearch):
     def __check_init__(self):
         check_counts(self, "rollouts", "capacity", "stride")
 
-    def init(self, key: Array) -> DaggerState:
+    def begin(self, key: Array, q: GaussianTrajectory) -> DaggerState:
         """The oracle, rollouts of it, and a policy fitted to them."""
         key, network, draw, rank = jax.random.split(key, 4)
-        q = self.first()
         asked = self._asked(rank, q, self.roll_guide(draw, q, self.rollouts))
         lessons = self._kept(_empty(asked, self.capacity), asked, q)
         policy = self._fitted(self.task.policy(network), lessons, q).policy

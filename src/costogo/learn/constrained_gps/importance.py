@@ -9,9 +9,10 @@ from jaxtyping import Array, Float, Int
 from costogo.core.status import Status
 from costogo.core.validate import require
 from costogo.learn.constrained_gps.agreement import Observe, draw_noise, policy_terms
+from costogo.learn.constrained_gps.first_trajectory import scaled
 from costogo.learn.constrained_gps.policy_fit import PolicyFit, minimise
 from costogo.learn.constrained_gps.task import Rollouts
-from costogo.learn.constrained_gps.trajectories import SampledPolicySearch, check_counts, scaled
+from costogo.learn.constrained_gps.trajectories import SampledPolicySearch, check_counts
 from costogo.nn import GaussianPolicy
 from costogo.solvers import GaussianTrajectory, LikelihoodTerms
 from costogo.solvers.gaussian import log_determinant
@@ -79,10 +80,9 @@ class ImportanceSampledGPS(SampledPolicySearch):
         within = LEAST_REGULARISATION <= self.regularisation <= MOST_REGULARISATION
         require(within, f"regularisation is {self.regularisation}; pass a number in [1e-6, 1]")
 
-    def init(self, key: Array) -> ImportanceState:
+    def begin(self, key: Array, q: GaussianTrajectory) -> ImportanceState:
         """Guiding trajectories, and a policy pretrained on them."""
         key, fit, one, two = jax.random.split(key, 4)
-        q = self.first()
         policy = self.pretrained(fit, q)
         best, recent = (Played(policy, self.roll_policy(k, policy, self.rollouts)) for k in (one, two))
         strength = jnp.asarray(self.regularisation, q.controls.dtype)

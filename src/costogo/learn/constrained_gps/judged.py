@@ -54,7 +54,6 @@ class Judged(eqx.Module):
         """As of the method."""
         return self.learner.steps_per_epoch
 
-    @eqx.filter_jit
     def init(self, key: Array) -> JudgedState:
         """State of the method; nothing is judged yet."""
         inner = self.learner.init(key)

@@ -12,8 +12,9 @@ from jaxtyping import Array, Float, Int
 
 from costogo.core.status import Status
 from costogo.learn.constrained_gps.agreement import ascend, draw_noise, policy_terms, regression
+from costogo.learn.constrained_gps.first_trajectory import followed, scaled
 from costogo.learn.constrained_gps.policy_fit import PolicyFit, Regression, fit_likelihood, fit_policy
-from costogo.learn.constrained_gps.trajectories import PolicySearchMethod, check_counts, followed, scaled
+from costogo.learn.constrained_gps.trajectories import PolicySearchMethod, check_counts
 from costogo.nn import GaussianPolicy
 from costogo.solvers import GaussianTrajectory, LikelihoodTerms, PolicyTerms
 
@@ -48,6 +49,7 @@ class GuidedPolicySearch(PolicySearchMethod):
     first_fit: int = eqx.field(static=True, default=30)
     ramp: int = eqx.field(static=True, default=50)
 
+    first_share: ClassVar[float] = 0.0
     terms: ClassVar[type[PolicyTerms]]
     fit: ClassVar[Callable[..., PolicyFit]]
 
@@ -72,10 +74,9 @@ class GuidedPolicySearch(PolicySearchMethod):
         """Factor of the cost in step number `step`."""
         return self.first_scale ** (1.0 - self.share(step))
 
-    def init(self, key: Array) -> GPSState:
-        """Trajectories of maximum entropy, and a policy fitted to them."""
+    def begin(self, key: Array, q: GaussianTrajectory) -> GPSState:
+        """Multipliers, and a policy fitted to the first trajectories."""
         key, network, draw = jax.random.split(key, 3)
-        q = self.first(share=0.0)
         weights = jnp.full(q.controls.shape[:2], self.first_weight, q.controls.dtype)
         weights = self.raised(weights, jnp.zeros_like(weights))
         alike = jnp.ones_like(weights)
@@ -95,8 +96,9 @@ class GuidedPolicySearch(PolicySearchMethod):
             return self.solver.run(problem, q, terms_of, noise=self.task.noise, damping=damping)
 
         found = jax.vmap(improve)(self.task.conditions, state.q, state.weights, state.damping)
-        fit = self._fitted(state.policy, found.q, state.weights, draw, self.fit_iterations)
-        divergence = jax.vmap(lambda q, w: self._terms_of(fit.policy, w)(q).divergence(q))(found.q, state.weights)
+        q = jax.vmap(_finite_or)(found.q, state.q)
+        fit = self._fitted(state.policy, q, state.weights, draw, self.fit_iterations)
+        divergence = jax.vmap(lambda q, w: self._terms_of(fit.policy, w)(q).divergence(q))(q, state.weights)
         weights = self.carried_on(self.raised(state.weights, divergence))
         failed = (found.status != Status.CONVERGED) & (found.status != Status.MAX_ITERATIONS)
         # A damping at its largest is no use to the next step, which has another policy to agree with.
@@ -111,7 +113,7 @@ class GuidedPolicySearch(PolicySearchMethod):
             "damping": jnp.mean(damping),
             "trajectory_failures": jnp.mean(failed),
         }
-        return GPSState(state.step + 1, key, found.q, damping, weights, fit.policy), metrics
+        return GPSState(state.step + 1, key, q, damping, weights, fit.policy), metrics
 
     def _fitted(
         self, policy: GaussianPolicy, q: GaussianTrajectory, weights: Array, key: Array, iterations: int
@@ -122,6 +124,12 @@ class GuidedPolicySearch(PolicySearchMethod):
     def _terms_of(self, policy: GaussianPolicy, weights: Array) -> Callable[[GaussianTrajectory], PolicyTerms]:
         noise = draw_noise(jax.random.PRNGKey(0), self.samples, self.task.starts.shape[1])
         return lambda q: policy_terms(policy, self.task.observe, weights, noise, q, self.terms)
+
+
+def _finite_or(new: GaussianTrajectory, old: GaussianTrajectory) -> GaussianTrajectory:
+    """The new trajectory if it is finite, else the old one, from which the next step tries again."""
+    good = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(new)]))
+    return jax.tree.map(lambda new, old: jnp.where(good, new, old), new, old)
 
 
 class ConstrainedGPS(GuidedPolicySearch):

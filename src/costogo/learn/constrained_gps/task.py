@@ -62,9 +62,11 @@ class PolicySearch(eqx.Module):
             require_shape(name, getattr(self, name).shape, (nx, nx), "pass the covariance of a state")
         require(self.worst > 0, f"worst is {self.worst}; pass a positive cost")
         require(self.test_steps is None or self.test_steps >= 1, f"test_steps is {self.test_steps}; pass at least 1")
-        for leaf in jax.tree.leaves(self.conditions):
-            require(len(leaf) == len(self.starts), f"conditions have a leaf of length {len(leaf)}, starts "
-                    f"{len(self.starts)} rows; pass one entry per start")  # fmt: skip
+        _check_group("conditions", self.conditions, self.starts)
+        if self.unseen is not None:
+            conditions, starts = self.unseen
+            require_shape("unseen starts", starts.shape, (len(starts), nx), "pass one state per row")
+            _check_group("unseen conditions", conditions, starts)
 
     def problem_at(self, condition: Any, share: ArrayLike) -> OptimalControlProblem:
         """The problem of a condition with a share of what makes it hard, if the task has such."""
@@ -72,7 +74,10 @@ class PolicySearch(eqx.Module):
 
     def test(self, policy: GaussianPolicy, conditions: Any, starts: Array) -> tuple[Array, Array]:
         """Costs (n,) of the policy without noise on any conditions, and which ended in failure (n,)."""
-        rollouts = self.roll_out(policy, conditions, starts, steps=self.test_steps)
+        return self.judged(self.roll_out(policy, conditions, starts, steps=self.test_steps))
+
+    def judged(self, rollouts: Rollouts) -> tuple[Array, Array]:
+        """Costs (n,) of rollouts, `worst` where they failed, and which did (n,)."""
         costs, good = jnp.sum(rollouts.costs, axis=-1), jnp.all(rollouts.valid, axis=-1)
         good &= jnp.isfinite(costs) & (costs < self.worst)
         return jnp.where(good, costs, self.worst), ~good
@@ -130,3 +135,9 @@ class PolicySearch(eqx.Module):
         if self.valid is not None:
             valid &= jax.vmap(self.valid)(states)
         return Rollouts(states, controls, costs, valid)
+
+
+def _check_group(name: str, conditions: Any, starts: Array) -> None:
+    for leaf in jax.tree.leaves(conditions):
+        require(len(leaf) == len(starts), f"{name} have a leaf of length {len(leaf)}, their starts {len(starts)} rows; "
+                "pass one entry per start")  # fmt: skip

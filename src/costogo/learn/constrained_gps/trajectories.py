@@ -6,19 +6,16 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from costogo.core.validate import require
 from costogo.learn.constrained_gps.agreement import regression
+from costogo.learn.constrained_gps.first_trajectory import check_trajectories, first_trajectory
 from costogo.learn.constrained_gps.policy_fit import fit_likelihood
 from costogo.learn.constrained_gps.task import PolicySearch, Rollouts
 from costogo.nn import GaussianPolicy
-from costogo.problem import AffineFeedback, OptimalControlProblem, open_loop, rollout
-from costogo.problem.costs import ScaledCost
-from costogo.solvers import DistributionSolution, GaussianDDP, GaussianTrajectory
-
-STAGES, STAGE_ITERATIONS = 10, 5  # in which first trajectories meet what makes a problem hard
+from costogo.problem import AffineFeedback, rollout
+from costogo.solvers import GaussianDDP, GaussianTrajectory
 
 
 class PolicySearchMethod(eqx.Module):
@@ -39,6 +36,7 @@ class PolicySearchMethod(eqx.Module):
     tail: int = eqx.field(static=True, default=0)
 
     steps_per_epoch: ClassVar[int] = 1
+    first_share: ClassVar[float] = 1.0  # of what makes the task hard, under which first trajectories are found
 
     def __check_init__(self):
         check_counts(self, "first_iterations", "fit_iterations")
@@ -46,9 +44,16 @@ class PolicySearchMethod(eqx.Module):
         require(even, f"samples is {self.samples}; pass an even number of at least 2")
         require(0 < self.first_scale <= 1, f"first_scale is {self.first_scale}; pass a number in (0, 1]")
 
-    @abc.abstractmethod
     def init(self, key: Array) -> Any:
-        """First state, with `step` and `policy`."""
+        """First state, with `step` and `policy`. Raises `CostogoError` if no first trajectory is finite, warns if some
+        are not: a search goes on without them."""
+        q = eqx.filter_jit(type(self).first)(self)
+        check_trajectories(q)
+        return eqx.filter_jit(type(self).begin)(self, key, q)
+
+    @abc.abstractmethod
+    def begin(self, key: Array, q: GaussianTrajectory) -> Any:
+        """First state, from the first trajectories."""
 
     @abc.abstractmethod
     def step(self, state: Any) -> tuple[Any, dict[str, Array]]:
@@ -59,12 +64,12 @@ class PolicySearchMethod(eqx.Module):
         on the unseen ones if the task has any."""
         return self.task.evaluate(state.policy)
 
-    def first(self, share: float = 1.0) -> GaussianTrajectory:
-        """The first trajectory of every condition, for a share of what makes the task hard."""
+    def first(self) -> GaussianTrajectory:
+        """The first trajectory of every condition."""
 
         def one(condition, x0):
             its = self.first_iterations
-            return first_trajectory(self.task, self.solver, condition, x0, its, self.first_scale, share)
+            return first_trajectory(self.task, self.solver, condition, x0, its, self.first_scale, self.first_share)
 
         return jax.vmap(one)(self.task.conditions, self.task.starts).q
 
@@ -135,71 +140,6 @@ class SampledPolicySearch(PolicySearchMethod):
         """A knot costs at most `task.worst`, and that where its cost is not finite."""
         costs = jnp.minimum(jnp.where(jnp.isnan(rollouts.costs), jnp.inf, rollouts.costs), self.task.worst)
         return eqx.tree_at(lambda r: r.costs, rollouts, costs)
-
-
-def first_trajectory(
-    task: PolicySearch,
-    solver: GaussianDDP,
-    condition: Any,
-    x0: Array,
-    iterations: int,
-    scale: ArrayLike,
-    share: float = 1.0,
-) -> DistributionSolution:
-    """Maximum-entropy trajectory without a policy, from the task's guess, for the cost times `scale` (spec
-    constrained_gps section 6, step 1).
-
-    Where the task can be eased it is reached by way of easier problems, up to `share` of what makes it hard.
-    """
-
-    def problem_at(share: ArrayLike) -> OptimalControlProblem:
-        problem = task.problem_at(condition, share)
-        if task.first_cost is not None:
-            problem = eqx.tree_at(lambda p: p.stage_cost, problem, task.first_cost(condition))
-        return scaled(problem, scale)
-
-    easiest = problem_at(0.0)
-    N, nu, nx = easiest.horizon, easiest.nu, len(x0)
-    controls = jnp.zeros((N, nu), x0.dtype) if task.guess is None else task.guess(condition)
-    q = GaussianTrajectory(
-        open_loop(easiest, x0, controls),
-        controls,
-        jnp.zeros((N, nu, nx), x0.dtype),
-        jnp.broadcast_to(jnp.eye(nu, dtype=x0.dtype), (N, nu, nu)),
-        jnp.broadcast_to(task.start_covariance.astype(x0.dtype), (N + 1, nx, nx)),
-    )
-    solver = eqx.tree_at(lambda s: s.max_iterations, solver, iterations)
-    found = solver.run(easiest, q, noise=task.noise)
-    if task.eased is None or share == 0:
-        return found
-
-    def harder(q: GaussianTrajectory, share: Array) -> tuple[GaussianTrajectory, DistributionSolution]:
-        problem = problem_at(share)
-        found = brief.run(problem, followed(problem, q), noise=task.noise)
-        return found.q, found
-
-    brief = eqx.tree_at(lambda s: s.max_iterations, solver, STAGE_ITERATIONS)
-    shares = share * jnp.arange(1, STAGES + 1, dtype=x0.dtype) / STAGES
-    return jax.tree.map(lambda leaf: leaf[-1], jax.lax.scan(harder, found.q, shares)[1])
-
-
-def followed(problem: OptimalControlProblem, q: GaussianTrajectory) -> GaussianTrajectory:
-    """The distribution about what its control law does in another problem; its states' covariances stay."""
-    law = AffineFeedback.unbounded(q.states[:-1], q.controls, q.gains)
-    moved = rollout(problem.dynamics, q.states[0], law, problem.times(0.0, q.states.dtype)[:-1])
-    return eqx.tree_at(lambda q: (q.states, q.controls), q, moved)
-
-
-def scaled(problem: OptimalControlProblem, factor: ArrayLike) -> OptimalControlProblem:
-    """The problem with its cost times a factor."""
-    terminal = problem.terminal_cost
-    cost = None if terminal is None else (lambda x: factor * terminal(x))
-    return eqx.tree_at(
-        lambda p: (p.stage_cost, p.terminal_cost),
-        problem,
-        (ScaledCost(problem.stage_cost, factor), cost),
-        is_leaf=lambda leaf: leaf is None,
-    )
 
 
 def check_counts(module: eqx.Module, *names: str) -> None:

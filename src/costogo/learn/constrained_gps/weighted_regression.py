@@ -10,6 +10,7 @@ from costogo.learn.constrained_gps.policy_fit import Regression, fit_likelihood
 from costogo.learn.constrained_gps.task import Rollouts
 from costogo.learn.constrained_gps.trajectories import SampledPolicySearch, check_counts
 from costogo.nn import GaussianPolicy
+from costogo.solvers import GaussianTrajectory
 
 BISECTIONS = 60
 SMALLEST_LOG, LARGEST_LOG = -9.0, 14.0  # of beta, per unit of the median cost above the least
@@ -48,10 +49,10 @@ class CostWeightedRegression(SampledPolicySearch):
             f"rollouts is {self.rollouts}; pass at least {least}, for {conditions} conditions and this share",
         )
 
-    def init(self, key: Array) -> WeightedRegressionState:
+    def begin(self, key: Array, q: GaussianTrajectory) -> WeightedRegressionState:
         """A policy pretrained on the first trajectories."""
         key, fit = jax.random.split(key)
-        return WeightedRegressionState(jnp.array(0, jnp.int32), key, self.pretrained(fit, self.first()))
+        return WeightedRegressionState(jnp.array(0, jnp.int32), key, self.pretrained(fit, q))
 
     def step(self, state: WeightedRegressionState) -> tuple[WeightedRegressionState, dict[str, Array]]:
         """One iteration; the cost is that of the noisy rollouts, before the fit."""
