@@ -6,7 +6,7 @@ from costogo.cli.console import say, say_rows
 from costogo.cli.run_options import RunOptions
 from costogo.experiments.claims import write_rows
 from costogo.experiments.constrained_gps.presets import GPSConfig, build, setting_of
-from costogo.experiments.constrained_gps.results import draw_learning, draw_motion, summary
+from costogo.experiments.constrained_gps.results import disagreement, draw_learning, draw_motion, summary
 from costogo.experiments.constrained_gps.runs import RUNS
 
 
@@ -38,6 +38,8 @@ class TrainConstrainedGPS(RunOptions, GPSConfig):
         rows = summary(setting_of(config).task, run.state.policy)
         write_rows(folder.path / "summary.csv", rows)
         say_rows(rows)
+        if remark := disagreement(run):
+            say(remark)
         report = Report(f"Guided policy search: {config.system}, {config.method}").table(rows)
         report.media(draw_learning([run], folder.figures / "learning.png"), "Cost of the policy without noise.")
         report.media(draw_motion(run, folder.figures / "motion.png"), "The policy from unseen starts.")

@@ -9,5 +9,5 @@ COUNTS = (1, 3)
 
 
 def run(config: ExperimentConfig, folder: Path) -> None:
-    """Train every method on one and on three grounds; test on four others."""
+    """Train ours and three baselines on one and on three grounds; test on four others."""
     compare("terrain", COUNTS, config, folder)

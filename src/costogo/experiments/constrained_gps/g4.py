@@ -9,5 +9,5 @@ COUNTS = (1, 4)
 
 
 def run(config: ExperimentConfig, folder: Path) -> None:
-    """Train every method on one and on four pushes; test on four others."""
+    """Train ours and three baselines on one and on four pushes; test on four others."""
     compare("push", COUNTS, config, folder)

@@ -19,12 +19,12 @@ OURS = "constrained"
 SEEDS = {OURS: 3, "variational": 1, "adapted": 1, "dagger": 1}
 ITERATIONS = {"terrain": 40, "push": 95}  # before the ramp ends: at the whole cost policies are less sure
 SHOWN_STEPS = 400
-FURTHER = {"terrain": tuple(range(200, 220)), "push": random_pushes(20)}
+FURTHER = {"terrain": tuple(range(300, 320)), "push": random_pushes(20, seed=1)}  # others were looked at before
 ENOUGH = 0.75  # of the unseen conditions
 
 
 def compare(system: str, counts: tuple[int, int], config: ExperimentConfig, folder: Path) -> Comparison:
-    """Train all methods on few and on many conditions; write curves, traces, claims and a video of an unseen one."""
+    """Train ours and three baselines on few and on many conditions; write curves, traces, claims, an unseen one."""
     from costogo.viz import write_video
 
     found = Comparison(base(system), [{"conditions": count} for count in counts], SEEDS, tested_further)
@@ -45,7 +45,7 @@ def base(system: str) -> GPSConfig:
 
 
 def tested_further(run: Run) -> list[dict[str, Any]]:
-    """What the policy of a run does, also on conditions that nobody looked at while the settings were chosen."""
+    """What the policy of a run does, also on conditions by which no setting was chosen."""
 
     def further() -> dict[str, Any]:
         task = setting_of(run.setting, unseen=FURTHER[run.setting.system]).task
@@ -62,31 +62,38 @@ def stood(found: Comparison, starts: str, **arm: object) -> np.ndarray:
 def claims(found: Comparison) -> list[Claim]:
     """Ours succeeds on conditions it has seen and on those it has not; no baseline does as well on the latter."""
     what, most = CONDITIONS[found.base.system], found.variants[-1]["conditions"]
-    made = []
+    made, shares = [], {}
     for arm in found.arms:
         seen, unseen, further = (stood(found, starts, **arm) for starts in ("training", "unseen", "further"))
-        if arm["method"] != OURS:
-            published, verdict = "does not generalise", judge(bool(unseen.max() < ENOUGH))
-        elif arm["conditions"] == most:
-            published, verdict = "generalises", judge(bool(unseen.mean() >= ENOUGH), bool(unseen.max() >= ENOUGH))
-        else:
-            published, verdict = "succeeds on it", judge(bool(seen.mean() >= ENOUGH), bool(seen.max() >= ENOUGH))
+        published, verdict = _judged(found.base.system, arm, seen, unseen, most)
+        shares[arm["method"], arm["conditions"]] = float(unseen.mean())
         made.append(Claim(
             f"{what}: {arm['method']} guided policy search with {arm['conditions']}", published,
             f"no fall on {_percent(seen)} of those seen, {_percent(unseen)} of 4 unseen, {_percent(further)} of "
             f"{len(FURTHER[found.base.system])} more", verdict, len(seen),
         ))  # fmt: skip
-    ours = float(stood(found, "unseen", method=OURS, conditions=most).mean())
-    others = {
-        arm["method"]: float(stood(found, "unseen", **arm).mean())
-        for arm in found.arms if arm["method"] != OURS and arm["conditions"] == most
-    }  # fmt: skip
+    ours = shares[OURS, most]
+    others = {arm: share for arm, share in shares.items() if arm[0] != OURS}
     best = max(others.values(), default=0.0)
+    told = ", ".join(f"{method} with {count} {share:.0%}" for (method, count), share in others.items())
     return [*made, Claim(
-        f"{what}: unseen ones, ours with {most} against every baseline", "3 of 4, and more than any baseline (spec)",
-        f"{ours:.0%} against {', '.join(f'{m} {v:.0%}' for m, v in others.items())}",
-        judge(ours >= ENOUGH and ours > best, ours > best), len(found.of("failed", method=OURS, conditions=most)),
+        f"{what}: unseen ones, ours with {most} against the baselines", "3 of 4, and more than any baseline (spec)",
+        f"{ours:.0%} against {told}", judge(ours >= ENOUGH and ours > best, ours >= ENOUGH or ours > best),
+        len(found.of("failed", method=OURS, conditions=most)),
     )]  # fmt: skip
+
+
+def _judged(system: str, arm: dict[str, Any], seen: np.ndarray, unseen: np.ndarray, most: int) -> tuple[str, str]:
+    """What the paper has of an arm, and the verdict on the shares that stood in ours."""
+    learned, generalised = bool(seen.mean() == 1.0), bool(unseen.mean() >= ENOUGH)
+    if arm["method"] != OURS:
+        fails, stuck = bool(unseen.max() < ENOUGH), bool(seen.max() < 1.0)
+        if arm["conditions"] == most:
+            return "does not learn all, does not generalise", judge(fails and stuck, fails or stuck)
+        return "does not generalise", judge(fails)
+    if system == "push" and arm["conditions"] < most:
+        return "not told", "no claim"
+    return "learns and generalises", judge(learned and generalised, bool(unseen.max() >= ENOUGH))
 
 
 def _percent(shares: np.ndarray) -> str:

@@ -15,7 +15,7 @@ from costogo.experiments.constrained_gps.presets import CONDITIONS, TUNABLE, GPS
 from costogo.experiments.constrained_gps.tasks import TEST_STEPS, WARM_UP, walker_dynamics, walking_cost
 from costogo.experiments.reporting import mean_and_range
 from costogo.experiments.training_runs import Run
-from costogo.learn.constrained_gps import PolicySearch, Rollouts
+from costogo.learn.constrained_gps import GuidedPolicySearch, PolicySearch, Rollouts
 from costogo.learn.constrained_gps.first_trajectory import first_trajectory
 from costogo.sim import Simbicon
 
@@ -50,6 +50,23 @@ def summary(task: PolicySearch, policy: Any) -> list[dict[str, Any]]:
             "seconds": float(up.mean() * dt), "speed": float(moved.mean()),
         })  # fmt: skip
     return rows
+
+
+def disagreement(run: Run) -> str | None:
+    """What to tell of a run in which policy and trajectories did not come together, if so: the divergence is more than
+    half of what it was after the first iteration."""
+    learner, rows = run.learner.learner, run.curves
+    if not isinstance(learner, GuidedPolicySearch) or rows[-1]["divergence"] <= 0.5 * rows[0]["divergence"]:
+        return None
+    state = run.state.inner
+    found = np.asarray(learner.divergence(state.policy, state.q, state.weights))
+    found = found[:, learner.examples(found.shape[1])]
+    condition, knot = np.unravel_index(np.argmax(found), found.shape)
+    return (
+        f"the divergence of policy and trajectories did not fall: {rows[0]['divergence']:.3g} after the first "
+        f"iteration, {rows[-1]['divergence']:.3g} after the last; the most, {found[condition, knot]:.3g}, is at knot "
+        f"{knot} of condition {condition}; try a larger --hidden, --rate or --fit-iterations, or more --iterations"
+    )
 
 
 def references(config: GPSConfig) -> dict[str, float]:

@@ -98,7 +98,7 @@ class GuidedPolicySearch(PolicySearchMethod):
         found = jax.vmap(improve)(self.task.conditions, state.q, state.weights, state.damping)
         q = jax.vmap(_finite_or)(found.q, state.q)
         fit = self._fitted(state.policy, q, state.weights, draw, self.fit_iterations)
-        divergence = jax.vmap(lambda q, w: self._terms_of(fit.policy, w)(q).divergence(q))(q, state.weights)
+        divergence = self.divergence(fit.policy, q, state.weights)
         weights = self.carried_on(self.raised(state.weights, divergence))
         failed = (found.status != Status.CONVERGED) & (found.status != Status.MAX_ITERATIONS)
         # A damping at its largest is no use to the next step, which has another policy to agree with.
@@ -114,6 +114,10 @@ class GuidedPolicySearch(PolicySearchMethod):
             "trajectory_failures": jnp.mean(failed),
         }
         return GPSState(state.step + 1, key, q, damping, weights, fit.policy), metrics
+
+    def divergence(self, policy: GaussianPolicy, q: GaussianTrajectory, weights: Array) -> Array:
+        """`E KL(pi || q)` of every knot (conditions, N), for a policy that is linear about each knot."""
+        return jax.vmap(lambda q, w: self._terms_of(policy, w)(q).divergence(q))(q, weights)
 
     def _fitted(
         self, policy: GaussianPolicy, q: GaussianTrajectory, weights: Array, key: Array, iterations: int
