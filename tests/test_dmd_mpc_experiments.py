@@ -9,8 +9,8 @@ import pytest
 
 from costogo.cli import main
 from costogo.core.errors import CostogoError
-from costogo.experiments.dmd_mpc import d1, d2, d4
-from costogo.experiments.dmd_mpc.arms import Comparison
+from costogo.experiments.dmd_mpc import d1, d2, d3, d4
+from costogo.experiments.dmd_mpc.arms import Comparison, own_folder
 from costogo.experiments.dmd_mpc.presets import CPU_BUDGETS, METHODS, DMDConfig, build, imagination
 from costogo.experiments.dmd_mpc.results import episode, summary
 from costogo.experiments.dmd_mpc.runs import RUNS
@@ -60,6 +60,7 @@ def test_settings_reach_the_learner():
         ({"task": "Invertedpendulum"}, "did you mean 'InvertedPendulum'"), ({"method": "mbpoo"}, "did you mean 'mbpo'"),
         ({"scale": "gpu"}, "unknown scale"), ({"weighting": "plcc"}, "did you mean 'plc'"),
         ({"steps": 0}, "steps is 0"), ({"updates": 0}, "updates is 0"),
+        ({"method": "sac", "updates": 20}, "updates is 20, but sac has one per real step"),
     ],
 )  # fmt: skip
 def test_mistakes(options, message):
@@ -79,7 +80,7 @@ def test_mistakes_that_the_learner_finds(options, message):
         build(DMDConfig(**options))
 
 
-def comparison(curves, arms=("M-DeMoRL", "MoPAC", "MBPO", "SAC")):
+def comparison(curves, arms=tuple(d1.ARMS)):
     """A comparison whose runs have these returns, one list of lists per arm: seeds, epochs."""
     found = Comparison(DMDConfig(), {arm: {} for arm in arms})
     for arm, seeds in zip(arms, curves, strict=True):
@@ -99,24 +100,107 @@ def test_steps_to_the_common_level():
     """Level: 80 % from the mean first return (0) to the best final one (10), for the mean of three evaluations."""
     rise = [0, 0, 0, 10, 10, 10, 10, 10, 10, 10]
     late, never = [0] * 6 + [10] * 4, [0.0] * 10
-    found = comparison([[rise, late], [late, late], [never, late], [never, never]])
+    none = [never, never]
+    found = comparison([[rise, late], [late, late], [never, late], none, none, none])
     assert found.level == 8.0
     np.testing.assert_array_equal(found.steps_to("M-DeMoRL"), [600, 900])
     np.testing.assert_array_equal(found.steps_to("MBPO"), [np.inf, 900])
     np.testing.assert_array_equal(found.final("MBPO"), [0, 10])
     verdicts = {c.claim: c.verdict for c in d1.claims([found])}
     assert verdicts["InvertedPendulum: fewer real steps to 80 % of the common final level"] == "reproduced"
-    slow = comparison([[late, late], [rise, rise], [never, late], [never, never]])
+    slow = comparison([[late, late], [rise, rise], [never, late], none, none, none])
     verdicts = {c.claim: c.verdict for c in d1.claims([slow])}
     assert verdicts["InvertedPendulum: fewer real steps to 80 % of the common final level"] == "not reproduced"
 
 
+def verdicts(claims):
+    """By the words after the task."""
+    return {claim.claim.split(": ")[1]: claim.verdict for claim in claims}
+
+
 def test_nobody_learns():
     flat = [[1.0] * 10]
-    *claims, median = d1.claims([comparison([flat] * 4)])
-    assert all(claim.verdict in ("reproduced", "partly", "not reproduced") for claim in claims)
-    assert median.verdict == "not run"  # one task of four
-    assert d1.claims([comparison([flat] * 4)] * 4)[-1].verdict != "not run"
+    found = d1.claims([comparison([flat] * 6)])
+    assert found[0].verdict == "no claim" and found[2].verdict == "reproduced"
+    assert verdicts(found)["fewer real steps than the best baseline"] == "not run"  # one task of four
+
+
+def test_who_reaches_the_level():
+    """Only ours: it needs no part of their steps. Only others: not reproduced. Draws of the seeds span both."""
+    rise, flat = [0.0] * 3 + [10.0] * 7, [0.0] * 10
+    alone = comparison([[rise] * 2, *[[flat] * 2] * 5])
+    assert d1.ratio(alone, d1.PUBLISHED) == 0.0 and d1.claims([alone])[0].verdict == "reproduced"
+    other = comparison([[flat] * 2, [rise] * 2, *[[flat] * 2] * 4])
+    assert d1.ratio(other, d1.PUBLISHED) == np.inf and d1.claims([other])[0].verdict == "not reproduced"
+    controls = comparison([[flat] * 2, *[[flat] * 2] * 4, [rise] * 2])
+    assert "none reaches it" in d1.claims([controls])[0].ours and d1.claims([controls])[0].verdict == "not reproduced"
+    late = [0.0] * 6 + [10.0] * 4
+    mixed = comparison([[rise, late], [late, late], *[[flat] * 2] * 4])
+    assert d1.interval(mixed, d1.PUBLISHED) == (600 / 900, 1.0)
+    assert d1.claims([alone] * 4)[12].verdict == "reproduced" and d1.claims([alone] * 4)[12].ours.endswith("of 4 tasks")
+
+
+def test_the_same_final_return_is_that_of_both():
+    ends = lambda *finals: comparison([[[0.0] * 5 + [v] * 5] for v in finals])  # noqa: E731
+    for finals, verdict in (
+        ((10, 10.5, 9.5, 0, 0, 0), "reproduced"), ((10, 5, 5, 0, 0, 0), "partly"),
+        ((5, 10, 5, 0, 0, 0), "not reproduced"),
+    ):  # fmt: skip
+        assert verdicts(d1.claims([ends(*finals)]))["the same final return"] == verdict
+
+
+def test_claims_of_large_tasks_are_not_run():
+    rows = {claim.claim: claim for claim in d1.not_run()}
+    assert rows["HalfCheetah: MBPO needs fewer steps than SAC (check 11)"].verdict == "not run"
+    assert "hours of updates a seed and core" in rows["Ant: the final return"].ours
+
+
+def test_claims_of_the_leg():
+    """Ours above SAC, below SAC with as many updates; what is gained counts, not what is lost less."""
+    found = comparison(
+        [[[0.0, 100.0] + [500.0] * 8], [[0.0, 50.0] + [100.0] * 8], [[0.0, 100.0] + [800.0] * 8]], d3.ARMS
+    )
+    rows = [{"arm": "M-DeMoRL", "RMS error [mm]": e} for e in (12.0, 25.0)]
+    assert [claim.verdict for claim in d3.claims(found, rows)] == [
+        "reproduced",
+        "not reproduced",
+        "reproduced",
+        "partly",
+    ]
+    falling = comparison([[[500.0] * 2 + [400.0] * 8], [[500.0] * 2 + [300.0] * 8], [[500.0] * 10]], d3.ARMS)
+    assert d3.claims(falling, rows)[2].verdict == "not reproduced"
+
+
+def walk_rows(arm, seed, gain, **same):
+    """Walks whose shifts are `gain` mm per degree, to the balancing side."""
+    return [
+        {"arm": arm, "seed": seed, "axis": axis, "slope": slope, "seen": float(slope), "steps": 1000, "fell": 0,
+         "speed": 0.25, "x-shift": 1e-3 * gain * slope, "y-shift": -1e-3 * gain * slope} | same
+        for axis in ("pitch", "roll") for slope in d4.SLOPES
+    ]  # fmt: skip
+
+
+def test_claims_of_the_quadruped():
+    rise, flat = [[0.0] * 2 + [100.0] * 8], [[0.0] * 10]
+    found = comparison([rise, flat, rise], d4.ARMS)
+    trials = [{"arm": arm, "success": 1.0} for arm in d4.ARMS]
+    hand = walk_rows(d4.HAND, 0, 4.0)
+    good = d4.claims_of(found, walk_rows(d4.OURS, 0, 2.0) + hand, trials)
+    assert [claim.verdict for claim in good] == [*4 * ["reproduced"], "not reproduced", "reproduced"]
+    standing = d4.claims_of(found, walk_rows(d4.OURS, 0, 2.0, speed=0.0) + hand, trials)
+    assert standing[0].verdict == "not reproduced"
+    slight = d4.claims_of(found, walk_rows(d4.OURS, 0, 0.1) + hand, trials)  # a correlation of one, of next to nothing
+    assert [claim.verdict for claim in slight[1:3]] == ["not reproduced"] * 2
+    wrong = d4.claims_of(found, walk_rows(d4.OURS, 0, 2.0) + walk_rows(d4.OURS, 1, -2.0) + hand, trials)
+    assert [claim.verdict for claim in wrong[1:3]] == ["partly"] * 2
+    fallen = d4.claims_of(found, walk_rows(d4.OURS, 0, 2.0, fell=1, steps=20) + hand, trials)
+    assert [claim.verdict for claim in fallen[:3]] == ["not reproduced"] * 3
+
+
+def test_a_task_that_was_asked_for_has_a_folder_of_its_own(tmp_path):
+    assert own_folder(ExperimentConfig(tmp_path), tmp_path) == tmp_path
+    assert own_folder(ExperimentConfig(tmp_path, task="LegLiteral"), tmp_path) == tmp_path / "LegLiteral"
+    assert DMDConfig(task="LegLiteral").budget == DMDConfig(task="Leg").budget
 
 
 def test_one_task_more_leaves_the_others_in_the_report(tmp_path, monkeypatch):
@@ -125,7 +209,7 @@ def test_one_task_more_leaves_the_others_in_the_report(tmp_path, monkeypatch):
 
     def train(self, config, folder, seeds):
         trained.append(self.base.task)
-        self.runs = comparison([[[0.0, 1.0]]] * 4).runs
+        self.runs = comparison([[[0.0, 1.0]]] * 6).runs
         return self
 
     monkeypatch.setattr(Comparison, "train", train)
@@ -159,8 +243,11 @@ def test_claims_on_elites():
 def test_shifts_are_related_to_slopes():
     found = d4.walks(lambda x: np.clip([*[4.0 * x[7]] * 4, *[-4.0 * x[6]] * 4, *[0.0] * 7], -1, 1), 3)
     rows = [{"arm": "hand", "seed": 0} | row for row in found]
-    assert len(rows) == 14 and d4.correlation(rows, "hand", "pitch")[0] > 0.99
-    assert d4.correlation(rows, "hand", "roll")[0] < -0.99
+    assert len(rows) == 14
+    for axis in ("pitch", "roll"):
+        (correlation,), (gain,) = d4.relation(rows, "hand", axis)
+        assert correlation > 0.99 and gain == pytest.approx(1e3 * 0.1 * 4.0 * np.pi / 180.0, rel=0.02)
+        assert all(abs(row["speed"]) < 0.1 for row in rows)
 
 
 def test_an_episode_is_that_of_its_seed():

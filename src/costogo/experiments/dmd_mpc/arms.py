@@ -63,10 +63,19 @@ class Comparison:
         return values[:, -max(1, round(LAST * values.shape[1])):].mean(axis=1)  # fmt: skip
 
     @property
+    def first(self) -> float:
+        """Mean first return of all arms."""
+        return float(np.mean([self.returns(arm)[1][:, 0].mean() for arm in self.arms]))
+
+    @property
+    def best_gain(self) -> float:
+        """From the mean first return of all arms to the best mean final return."""
+        return max(float(self.final(arm).mean()) for arm in self.arms) - self.first
+
+    @property
     def level(self) -> float:
         """The threshold: 80 % of the way from the mean first return of all arms to the best mean final return."""
-        first = float(np.mean([self.returns(arm)[1][:, 0].mean() for arm in self.arms]))
-        return first + LEVEL * (max(self.final(arm).mean() for arm in self.arms) - first)
+        return self.first + LEVEL * self.best_gain
 
     def steps_to(self, arm: str, level: float | None = None) -> np.ndarray:
         """Real steps after which the mean of three evaluations passes the level, of each seed; infinite if never."""
@@ -107,6 +116,20 @@ class Comparison:
         ax.set(xlabel=f"real steps ({told})", title=f"{self.base.task}: return")
         ax.legend(fontsize=7)
         return save(fig, path)
+
+
+def share_above(found: Comparison, arm: str, other: str, start: int) -> float:
+    """Share of the evaluations from `start` real steps on (or the last one) in which an arm's mean return is higher."""
+    steps, ours = found.returns(arm)
+    late = steps >= min(start, steps[-1])
+    return float(np.mean(ours.mean(axis=0)[late] > found.returns(other)[1].mean(axis=0)[late]))
+
+
+def own_folder(config: ExperimentConfig, folder: Path) -> Path:
+    """Where an experiment writes: a task that was asked for does not replace the report of the others."""
+    place = folder / config.task if config.task else folder
+    place.mkdir(parents=True, exist_ok=True)
+    return place
 
 
 def write_comparisons(folder: Path, comparisons: list[Comparison]) -> list[Path]:

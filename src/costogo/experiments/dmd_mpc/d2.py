@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from costogo.experiments.claims import Claim, judge, write_claims
-from costogo.experiments.dmd_mpc.arms import Comparison, write_comparisons
+from costogo.experiments.dmd_mpc.arms import Comparison, own_folder, write_comparisons
 from costogo.experiments.dmd_mpc.presets import TASK_NAMES, DMDConfig
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
@@ -19,6 +19,7 @@ MIDDLE = ("5 %", "10 %", "20 %")
 def run(config: ExperimentConfig, folder: Path) -> None:
     """Train with every share; write curves, bars of steps to the level, and claims."""
     found = Comparison(DMDConfig(task=config.task or "Swimmer"), ARMS).train(config, folder, 2)
+    folder = own_folder(config, folder)
     media = [*write_comparisons(folder, [found]), draw_bars(found, folder / "steps_to_level.png")]
     rows = write_claims(folder, claims(found))
     write_report(folder, "D2: elite fractions", rows + found.summary, media, {"task": found.base.task, "preset": "cpu"})

@@ -4,7 +4,7 @@ the paper claims nothing)."""
 from pathlib import Path
 
 from costogo.experiments.claims import Claim, write_claims
-from costogo.experiments.dmd_mpc.arms import Comparison, write_comparisons
+from costogo.experiments.dmd_mpc.arms import Comparison, own_folder, write_comparisons
 from costogo.experiments.dmd_mpc.presets import TASK_NAMES, DMDConfig
 from costogo.experiments.registry import ExperimentConfig
 from costogo.experiments.reporting import write_report
@@ -29,6 +29,7 @@ def run(config: ExperimentConfig, folder: Path) -> None:
     """Train every variant on both tasks; write curves and a table."""
     tasks = (config.task,) if config.task else TASKS
     found = [Comparison(DMDConfig(task=task), ARMS).train(config, folder, 2) for task in tasks]
+    folder = own_folder(config, folder)
     media = write_comparisons(folder, found)
     rows = write_claims(folder, [_ranking(comparison) for comparison in found])
     table = [row for comparison in found for row in comparison.summary]

@@ -65,7 +65,7 @@ CPU_BUDGETS = {
     "InvertedDoublePendulum": Budget(10_000, 250, 5, 500),
     "Reacher": Budget(10_000, 250, 5, 500),
     "Swimmer": Budget(20_000, 500, 5, 1000),
-    "Leg": Budget(40_000, 1000, 5, 1000),
+    **dict.fromkeys(("Leg", "LegLiteral", "LegSemi"), Budget(40_000, 1000, 5, 1000)),
     "Stochlite": Budget(60_000, 1000, 5, 1000),
 }
 CPU_STEPS = 20_000
@@ -117,6 +117,8 @@ class DMDConfig:
         for name in ("steps", "updates", "replays"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name} is {value}; pass at least 1, or leave it out")
+        one = self.method != "sac" or self.updates in (None, 1)
+        require(one, f"updates is {self.updates}, but sac has one per real step; pass --method sac_many")
         share = self.real_share
         require(share is None or 0.0 <= share <= 1.0, f"real_share is {share}; pass a fraction from 0 to 1")
 
