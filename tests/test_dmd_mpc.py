@@ -22,10 +22,10 @@ from costogo.learn.dmd_mpc import (
     constant,
     mopac_solver,
 )
-from costogo.learn.dmd_mpc.learner import _renew
+from costogo.learn.dmd_mpc.compiled import renew
 from costogo.rl import SAC, Replay, Transitions, mixed
 from costogo.sim.tasks import GymnasiumEnvironment
-from costogo.solvers import MirrorDescent
+from costogo.solvers import LiteralElites, MirrorDescent
 from imagining import KEY, Actor, Broken, same
 from killing import check_resumed_training
 
@@ -108,7 +108,8 @@ class Untimed(MDeMoRL):
 def small(imagination=IMPROVED, environment=None, test_environment=None, agent=None, **options):
     environment = environment or Line()
     agent = agent or SAC(environment.no, environment.nu, hidden=(16, 16))
-    return Untimed(environment, test_environment or Line(), agent, imagination, **{**SIZES, **options})
+    test_environment = test_environment or (environment if environment.no > 1 else Line())
+    return Untimed(environment, test_environment, agent, imagination, **{**SIZES, **options})
 
 
 def learner():
@@ -221,11 +222,39 @@ def test_rows_that_are_not_finite_are_dropped_and_counted():
     x = jnp.where(jnp.arange(40) % 4 == 0, 2.5, 0.0)[:, None]
     real = Replay.empty(1, 1, 500).add(Transitions(x, x, x[:, 0], x, x[:, 0]))
     ensemble = Fake(Broken(jnp.full(2, 0.1, jnp.float32), jnp.zeros(2, jnp.float32)))
-    imagined, counts = _renew(it, 3, 400, ensemble, agent, real, Replay.empty(1, 1, 2000), KEY, KEY)
+    imagined, counts = renew(it, 3, 400, ensemble, agent, real, Replay.empty(1, 1, 2000), KEY, KEY)
     lost = counts["dropped"]
     assert counts["clipped"] == 0.0
     assert 60 < lost < 140 and imagined.size == 3 * (400 - lost)
     assert np.all(np.isfinite(imagined.rows)) and np.all(imagined.rows[:, 0] < 1.9)
+
+
+@pytest.mark.filterwarnings("ignore:the training of the model diverged")
+def test_nothing_is_imagined_before_a_training_has_succeeded(monkeypatch):
+    """Until then all batches are real; later a failure leaves the model before, which is used."""
+    fit_once = ModelFit.run
+
+    def run(*rates):
+        rates = iter(rates)
+        patched = lambda self, *given: fit_once(replace(self, learning_rate=next(rates)), *given)  # noqa: E731
+        monkeypatch.setattr(ModelFit, "run", patched)
+        it = small(IMPROVED, Line(reward=7.0), agent=Watching(1, 1, hidden=(16, 16)), bounded=False)
+        return it.step(it.init(KEY))
+
+    state, metrics = run(1e30, 1e30)
+    assert state.imagined.size == 0 and metrics["real"] == metrics["diverged"] == 1 and not state.model.trained
+    assert "dropped" not in metrics and metrics["passes"] > 0
+    for rates, real in (((1e30, 1e-3), 0.625), ((1e-3, 1e30), 0.25)):
+        state, metrics = run(*rates)
+        assert state.imagined.size > 0 and state.model.trained
+        assert metrics["real"] == real and metrics["diverged"] == 0.5 and metrics["dropped"] == 0
+
+
+def test_runs_with_literal_weights_tell_their_faults():
+    """No other weights have the column: see the test of resuming."""
+    literal = ImprovedRollouts(constant(2), MirrorDescent(1, LiteralElites(1.0), samples=8), start_states=8)
+    it = small(literal)
+    assert 0 <= it.step(it.init(KEY))[1]["nonconvex"] <= 1
 
 
 def test_batches_have_their_share_of_real_rows():
@@ -310,6 +339,7 @@ def test_resuming_does_not_change_the_end(tmp_path):
     again = run_in(tmp_path / "parts", 4, small())
     assert same(whole, again) and rows_of(tmp_path / "whole") == rows_of(tmp_path / "parts")
     assert len(rows_of(tmp_path / "whole")) == 4 and "model_error" in rows_of(tmp_path / "whole")[0]
+    assert "nonconvex" not in rows_of(tmp_path / "whole")[0]
 
 
 def test_a_failing_environment_loses_no_checkpoint(tmp_path):
@@ -337,7 +367,28 @@ def test_checkpoints_of_another_task_or_size_are_refused(tmp_path):
             load_state(other, KEY, folder)
 
 
+def test_checkpoints_without_an_identity_are_read(tmp_path):
+    """Older versions did not store of which environment a state is; one of another environment is refused."""
+    legs = [GymnasiumEnvironment(name) for name in ("Leg", "LegSemi")]
+    ends, folder = [small(None, leg, epoch_length=2) for leg in legs], CheckpointFolder(tmp_path)
+    state = ends[0].init(KEY)
+    folder.save(0, state)
+    with pytest.raises(CostogoError, match=r"state is of .*ellipse.*this environment is .*semi"):
+        ends[1].step(load_state(ends[1], KEY, folder))
+    named = state.environment.pop("identity")
+    folder.save(1, state)
+    assert same(load_state(ends[0], KEY, folder).environment.pop("identity"), named)
+    ends[0].step(load_state(ends[0], KEY, folder))
+
+
 def test_mistakes():
+    for arguments, message in (
+        ({"agent": SAC(2, 1)}, "agent has no = 2 and nu = 1, the environment no = 1 and nu = 1; pass an agent"),
+        ({"agent": SAC(1, 3)}, "agent has no = 1 and nu = 3"),
+        ({"test_environment": Plane()}, "test_environment has no = 2 and nu = 1, the environment no = 1"),
+    ):
+        with pytest.raises(CostogoError, match=message):
+            small(**arguments)
     for options, message in (
         ({"real_share": 1.01}, "real_share is 1.01; pass a number from 0 to 1"), ({"real_share": -0.1}, "real_share"),
         ({"first_steps": 31}, "first_steps is 31; pass at least the batch_size, 32"),

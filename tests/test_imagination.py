@@ -15,7 +15,8 @@ from costogo.learn.dmd_mpc import (
     constant,
     mopac_solver,
 )
-from costogo.learn.dmd_mpc.imagination import Support, _with_score, imagined_problem
+from costogo.learn.dmd_mpc.imagination import _with_score, imagined_problem
+from costogo.learn.dmd_mpc.source import Support
 from costogo.problem import total_cost
 from costogo.problem.rollout import open_loop
 from costogo.rl import Replay, Transitions
@@ -94,6 +95,14 @@ def test_replayed_controls_lie_in_the_bounds():
     assert np.max(np.abs(jax.vmap(plan)(jax.random.split(KEY, 20)))) > 1.0
     residual = improve(given, zeros(4), 4, solver=mopac_solver(4), residual=True)
     assert np.all(np.abs(residual.rows.u) <= 1.0)
+
+
+def test_the_share_of_plans_without_convex_weights_is_told():
+    """Rewards `x + u` have both signs from zero, one from 50, where a quarter starts. Other weights count nothing."""
+    given, starts = source(Actor(), slope=1.0), zeros(8).at[:2].set(50.0)
+    made = improve(given, starts, 1, solver=MirrorDescent(1, LiteralElites(1.0), samples=20))
+    assert made.faults == {"nonconvex": 0.75}
+    assert improve(given, starts, 1, solver=MirrorDescent(1, samples=20)).faults == {}
 
 
 @pytest.mark.parametrize("residual", [False, True])

@@ -78,12 +78,26 @@ def test_shifted_elites_are_positive_and_ordered():
     np.testing.assert_allclose(ShiftedElites(0.5)(jnp.ones(4)), [0.5, 0.5, 0, 0])
 
 
-@pytest.mark.parametrize("utility", [LowCost(0.3), Exponentiated(2.0), ShiftedElites(0.3), ExpectedCost()])
+@pytest.mark.parametrize(
+    "utility", [LowCost(0.3), Exponentiated(2.0), ShiftedElites(0.3), ExpectedCost(), LiteralElites(0.3)]
+)
 def test_infinite_costs_weigh_nothing(utility):
     broken = COSTS.at[4].set(jnp.inf)
     weights = utility(broken)
     assert np.all(np.isfinite(weights)) and weights[4] == 0
     np.testing.assert_array_equal(utility(jnp.full(10, jnp.inf)), np.zeros(10))
+
+
+def test_faults_of_the_weights_are_counted():
+    """Costs have both signs in both iterations, or one; other utilities have no faults to count."""
+
+    def found(offset, utility):
+        cost = lambda x, u, t: jnp.sin(1e3 * u[0]) + offset  # noqa: E731
+        problem = ctg.OptimalControlProblem(lambda x, u, t: x, cost, horizon=1, nu=1)
+        return MirrorDescent(2, utility, samples=50).improve(problem, jnp.zeros(1), jnp.zeros((1, 1)))[2]
+
+    assert found(0.0, LiteralElites(1.0)) == {"nonconvex": 1.0} and found(2.0, LiteralElites(1.0)) == {"nonconvex": 0.0}
+    assert found(0.0, LowCost(0.5)) == {}
 
 
 def test_expected_cost_descends_along_the_gradient():

@@ -14,7 +14,7 @@ from gymnasium.utils.env_checker import check_env
 from costogo.core.errors import CostogoError
 from costogo.problem import OptimalControlProblem, QuadraticCost
 from costogo.sim import MujocoDynamics, swimmer_model, walker_model
-from costogo.sim.tasks import TASKS, GymnasiumEnvironment, LegEnvironment, SystemEnvironment, Task
+from costogo.sim.tasks import TASKS, GymnasiumEnvironment, LegEnvironment, LegOptions, SystemEnvironment, Task
 from costogo.systems import CartPole, DoubleIntegrator, Pendulum
 
 ENDING = {"Stochlite", "Hopper", "Walker2d", "Ant", "Humanoid", "InvertedPendulum", "InvertedDoublePendulum"}
@@ -358,6 +358,34 @@ def test_bad_calls_are_refused_with_a_remedy():
         environment.load(leg.save())
     with pytest.raises(CostogoError, match="does not come back"):
         environment.load({**saved, "observation": saved["observation"] + 1.0})
+
+
+class Sled(DoubleIntegrator):
+    """Has the shapes of its parent."""
+
+
+def problem_of(system):
+    return SystemEnvironment(system.problem(), system.initial_state)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "named"),
+    [
+        ("Leg", "LegSemi", "path='ellipse'.*path='semi'"),
+        ("Leg", "LegLiteral", "reward='scaled'.*reward='literal'"),
+        (LegEnvironment(), LegEnvironment(options=LegOptions(damping=0.06)), "damping=0.05.*damping=0.06"),
+        (problem_of(DoubleIntegrator()), problem_of(Sled()), "DoubleIntegrator.*Sled"),
+        (NoisyWalk(), Broken("none"), "NoisyWalk.*Broken"),
+    ],
+)
+def test_states_of_another_environment_are_refused(one, other, named):
+    """Also where all shapes are the same; states of older versions, which have no identity, are taken."""
+    one, other = (GymnasiumEnvironment(task, time_limit=20) for task in (one, other))
+    one.start(0)
+    with pytest.raises(CostogoError, match=f"state is of .*{named}"):
+        other.load(one.save())
+    old = {name: value for name, value in one.save().items() if name != "identity"}
+    np.testing.assert_array_equal(GymnasiumEnvironment(one.env, time_limit=20).load(old), old["observation"])
 
 
 def test_sim_without_gymnasium():

@@ -16,7 +16,7 @@ from costogo.core.validate import is_concrete, require
 from costogo.problem import OptimalControlProblem, total_cost
 from costogo.problem.rollout import next_state, open_loop
 from costogo.solvers.solution import Multipliers, QuadraticValue, Solution, SolveStats
-from costogo.solvers.utilities import LowCost
+from costogo.solvers.utilities import LowCost, faults
 
 MODES = ("closed_loop", "open_loop")
 
@@ -91,7 +91,7 @@ class MirrorDescent(eqx.Module):
         self, problem: OptimalControlProblem, x0: Array, controls: Array, t0: Array, states: Array | None = None
     ) -> Solution:
         """All iterations, and the rollout of the mean; one problem, unbatched. `states` are not used."""
-        distribution, moved = self.improve(problem, x0, controls, t0)
+        distribution, moved, _ = self.improve(problem, x0, controls, t0)
         lower, upper = problem.bounds(x0.dtype)
         controls = distribution.mean
         states, ts = open_loop(problem, x0, controls, t0), problem.times(t0, x0.dtype)
@@ -103,8 +103,9 @@ class MirrorDescent(eqx.Module):
 
     def improve(
         self, problem: OptimalControlProblem, x0: Array, controls: Array, t0: ArrayLike = 0.0
-    ) -> tuple[ControlDistribution, Array]:
-        """The distribution after all iterations, from the shifted plan, and the last change of a mean control."""
+    ) -> tuple[ControlDistribution, Array, dict[str, Array]]:
+        """The distribution after all iterations, from the shifted plan, the last change of a mean control, and of each
+        fault of the weights the share of iterations that had it (see `utilities.faults`)."""
         t0 = jnp.asarray(t0, x0.dtype)
         key = jax.random.fold_in(self.key, jax.lax.bitcast_convert_type(t0.astype(jnp.float32), jnp.int32))
         lower, upper = problem.bounds(x0.dtype)
@@ -112,14 +113,17 @@ class MirrorDescent(eqx.Module):
         variance = jnp.broadcast_to(jnp.asarray(self.std, x0.dtype) ** 2, first.shape)
 
         def iterate(i, carry):
-            old, _ = carry
+            old, _, found = carry
             noise = self._noise(jax.random.fold_in(key, i), first.shape, x0.dtype) * jnp.sqrt(old.variance)
             applied, costs = self._sample(problem, x0, t0, old.mean, noise, i)
             new = self.step(old, applied, self.utility(costs))
-            return new, jnp.max(jnp.abs(new.mean - old.mean))
+            found = jax.tree.map(jnp.add, found, faults(self.utility, costs))
+            return new, jnp.max(jnp.abs(new.mean - old.mean)), found
 
-        start = (ControlDistribution(first, variance), jnp.zeros((), x0.dtype))
-        return jax.lax.fori_loop(0, self.max_iterations, iterate, start)
+        none = jax.tree.map(jnp.zeros_like, faults(self.utility, jnp.zeros(self.samples, x0.dtype)))
+        start = (ControlDistribution(first, variance), jnp.zeros((), x0.dtype), none)
+        new, moved, found = jax.lax.fori_loop(0, self.max_iterations, iterate, start)
+        return new, moved, jax.tree.map(lambda count: count / jnp.maximum(self.max_iterations, 1), found)
 
     def step(
         self, old: ControlDistribution, applied: Float[Array, "M N nu"], weights: Float[Array, " M"]

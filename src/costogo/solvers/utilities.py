@@ -1,10 +1,12 @@
 """Utilities of sampling MPC: from the costs of samples to their weights (spec dmd_mpc sections 4.2 and 4.3).
 
 A utility is a function of the costs (M,) that returns weights (M,) for the mirror step. A sample whose cost is infinite
-has weight zero; where all are, all weights are zero and the plan stays.
+has weight zero; where all are, all weights are zero and the plan stays. A utility whose weights may be none that a plan
+can follow has `nonconvex(costs)`, which says where they are not, and `faults` reports it.
 """
 
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -18,6 +20,13 @@ from costogo.core.validate import is_concrete, require
 def elite_count(share: float, samples: int) -> int:
     """The number of elites, `ceil(share * samples)`, at least one."""
     return max(1, math.ceil(share * samples - 1e-9))
+
+
+def faults(utility: Callable, costs: Float[Array, " M"]) -> dict[str, Array]:
+    """Known faults of a utility's weights for these costs, by name: one where there is a fault, else zero. Utilities
+    without faults have no entries."""
+    check = getattr(utility, "nonconvex", None)
+    return {} if check is None else {"nonconvex": check(costs).astype(costs.dtype)}
 
 
 class LowCost(eqx.Module):
@@ -89,7 +98,7 @@ class LiteralElites(eqx.Module):
         """Weights proportional to the cost, over the elites."""
         chosen = _chosen(costs, self.elites)
         kept = jnp.where(chosen > 0, costs, 0.0)
-        return kept / jnp.sum(kept)
+        return jnp.where(jnp.any(chosen > 0), kept / jnp.sum(kept), 0.0)
 
     def nonconvex(self, costs: Float[Array, " M"]) -> Array:
         """Whether the weights are no convex combination: one of them negative or not finite."""

@@ -42,8 +42,8 @@ def run(config: DemoConfig, folder: Path) -> Path:
     """Run the demonstration in a folder (resumed if it was interrupted); returns the report."""
     setting = MPCNetConfig(system="ballbot", seed=config.seed, rounds=config.rounds)
     learner, key = build(setting), jax.random.PRNGKey(config.seed)
-    config, defaults = {"learner": "mpc_net", **vars(setting)}, vars(MPCNetConfig())
-    place = RunFolder.create(folder / "run", config, resume=True, defaults=defaults)
+    settings, defaults = {"learner": "mpc_net", **vars(setting)}, vars(MPCNetConfig())
+    place = RunFolder.create(folder / "run", settings, resume=True, defaults=defaults)
     resumed = bool(CheckpointFolder(place.checkpoints).paths())
     began = time.monotonic()
     if not resumed:

@@ -1,7 +1,6 @@
 """Transitions from a learned model: branched rollouts of the policy, and rollouts improved by mirror descent."""
 
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
@@ -10,72 +9,22 @@ from jaxtyping import Array, Bool, Float
 
 from costogo.core.validate import require
 from costogo.learn.dmd_mpc.schedules import LinearSchedule
+from costogo.learn.dmd_mpc.source import Source
 from costogo.nn import ProbabilisticNetwork
 from costogo.problem import OptimalControlProblem
-from costogo.rl import Agent, Replay, Transitions
+from costogo.rl import Transitions
 from costogo.solvers import Exponentiated, MirrorDescent
 
 
-class Support(NamedTuple):
-    """The box of observations, and the range of rewards, about which real transitions say something.
-
-    What a model predicts is clipped to it. (Not in the papers: an error that grows over the steps of a trajectory
-    leaves the data, and critics that bootstrap from there feed on themselves.)
-    """
-
-    low: Float[Array, " no"]
-    high: Float[Array, " no"]
-    least: Float[Array, ""]
-    most: Float[Array, ""]
-
-    @staticmethod
-    def of(real: Replay) -> "Support":
-        """The ranges of all real transitions."""
-        rows = real.unpack(real.rows)
-        filled = jnp.arange(real.capacity) < real.size
-
-        def ends(*columns: Array) -> tuple[Array, Array]:
-            values = jnp.stack(columns)
-            there = filled.reshape(1, -1, *[1] * (values.ndim - 2))
-            low, high = (
-                f(jnp.where(there, values, z), axis=(0, 1)) for f, z in ((jnp.min, jnp.inf), (jnp.max, -jnp.inf))
-            )
-            return low, high
-
-        return Support(*ends(rows.x, rows.new), *ends(rows.reward))
-
-    def clip(self, reward: Array, new: Float[Array, "*n no"]) -> tuple[Array, Array]:
-        """Reward and next observation within the ranges; what is not finite stays so, and is dropped."""
-
-        def within(value: Array, low: Array, high: Array) -> Array:
-            return jnp.where(jnp.isfinite(value), jnp.clip(value, low, high), value)
-
-        return within(reward, self.least, self.most), within(new, self.low, self.high)
-
-
-class Source(NamedTuple):
-    """What imagination draws on: the elites of an ensemble, stacked; an agent and its state; when a trajectory ends,
-    `terminated(x, u, x') -> Bool`; and where the model is believed (None: everywhere)."""
-
-    networks: ProbabilisticNetwork
-    agent: Agent
-    state: Any
-    terminated: Callable
-    support: Support | None = None
-
-    def predict(self, network: ProbabilisticNetwork, x: Array, u: Array, noise: Array | None = None):
-        """Reward and next observation from one member, within the support."""
-        reward, new = network.predict(x, u, noise)
-        return (reward, new) if self.support is None else self.support.clip(reward, new)
-
-
 class Imagined(NamedTuple):
-    """Rows for the replay buffer, which of them to keep (those before a trajectory ended, and finite), and which ended
-    a trajectory because they were not finite."""
+    """Rows for the replay buffer, which of them to keep (those before a trajectory ended, and finite), which ended a
+    trajectory because they were not finite, and faults of the weights that planned them (`solvers.utilities.faults`):
+    by name the share of plans."""
 
     rows: Transitions
     keep: Bool[Array, " n"]
     lost: Bool[Array, " n"]
+    faults: dict[str, Array] | None = None
 
 
 class Imagination(Protocol):
@@ -179,22 +128,30 @@ class ImprovedRollouts(eqx.Module):
 
         def one(network, x0, key):
             plan, replay = jax.random.split(key)
-            controls = self.plan(source, network, x0, horizon, plan)
+            controls, faults = self._improved(source, network, x0, horizon, plan)
             keys = jax.random.split(replay, self.replays)
-            return jax.vmap(lambda key: self._replayed(source, network, x0, controls, key))(keys)
+            return jax.vmap(lambda key: self._replayed(source, network, x0, controls, key))(keys), faults
 
-        made = jax.vmap(jax.vmap(one, in_axes=(None, 0, 0)))(source.networks, grouped, keys)
-        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[4:]), made)
+        made, faults = jax.vmap(jax.vmap(one, in_axes=(None, 0, 0)))(source.networks, grouped, keys)
+        made = jax.tree.map(lambda a: a.reshape(-1, *a.shape[4:]), made)
+        return made._replace(faults=jax.tree.map(jnp.mean, faults))
 
     def plan(
         self, source: Source, network: ProbabilisticNetwork, x0: Float[Array, " no"], horizon: int, key: Array
     ) -> Float[Array, "H nu"]:
         """Improved controls from one state in one member; with `residual`, what is added to the policy."""
+        return self._improved(source, network, x0, horizon, key)[0]
+
+    def _improved(
+        self, source: Source, network: ProbabilisticNetwork, x0: Array, horizon: int, key: Array
+    ) -> tuple[Array, dict[str, Array]]:
+        """The plan, and the faults of its weights."""
         problem = imagined_problem(source, network, horizon, residual=self.residual)
         policy = None if self.residual else (lambda x, t: source.agent.act(source.state, x[:-2]))
         solver = eqx.tree_at(lambda s: (s.key, s.policy), self.solver, (key, policy), is_leaf=lambda leaf: leaf is None)
         first = jnp.zeros((horizon, problem.nu), x0.dtype)
-        return solver.improve(problem, _with_score(x0), first)[0].mean
+        found, _, faults = solver.improve(problem, _with_score(x0), first)
+        return found.mean, faults
 
     def _replayed(self, source: Source, network: ProbabilisticNetwork, x0: Array, controls: Array, key: Array):
         """The plan in the model with the model's noise."""

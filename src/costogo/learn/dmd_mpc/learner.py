@@ -11,12 +11,14 @@ from jaxtyping import Array, Int
 
 from costogo.core.errors import CostogoError
 from costogo.core.validate import require
-from costogo.learn.dmd_mpc.imagination import Imagination, ImprovedRollouts, Source, Support
+from costogo.learn.dmd_mpc.compiled import act, add, interact, renew
+from costogo.learn.dmd_mpc.imagination import Imagination, ImprovedRollouts
 from costogo.learn.dmd_mpc.model_fit import Model, ModelFit
 from costogo.learn.dmd_mpc.planning import Planner
 from costogo.learn.dmd_mpc.schedules import constant
+from costogo.learn.dmd_mpc.source import Source, Support
 from costogo.nn import ProbabilisticEnsemble
-from costogo.rl import Agent, Environment, Replay, Transitions, mixed
+from costogo.rl import Agent, Environment, Replay, Transitions
 
 TEST_SEED = 1_000_000  # added to the epoch: starts of the evaluation
 
@@ -49,10 +51,11 @@ class MDeMoRL(eqx.Module):
     deterministic episodes of the policy alone, which plans nothing (spec 11, item 15).
 
     `capacity` bounds the real transitions. The ring of imagined ones holds what four calls make at the longest horizon,
-    and at least `imagined_capacity`. A model whose error is not finite is not used: the one before stays and `diverged`
-    counts it; imagined transitions that are not finite are dropped and counted in `dropped`. `clipped` is the share of
-    imagined controls at a bound. With `bounded` the model's predictions are clipped to the ranges of real observations
-    and rewards (`Support`; not in the paper).
+    and at least `imagined_capacity`. A model whose error is not finite is not used: the one before stays, `diverged`
+    counts it, and until one training has succeeded nothing is imagined. Imagined transitions that are not finite are
+    dropped and counted in `dropped`. `clipped` is the share of imagined controls at a bound, `nonconvex` (only of
+    `LiteralElites`) that of plans whose weights were no convex combination. With `bounded` the model's predictions are
+    clipped to the ranges of real observations and rewards (`Support`; not in the paper).
     """
 
     environment: Environment = eqx.field(static=True)
@@ -78,6 +81,7 @@ class MDeMoRL(eqx.Module):
     steps_per_epoch: ClassVar[int] = 1
 
     def __check_init__(self):
+        _check_sizes(self.agent, self.environment, self.test_environment)
         names = ("epoch_length", "updates", "batch_size", "model_every", "imagined_capacity", "tests")
         for name in names:
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; pass at least 1")
@@ -116,7 +120,7 @@ class MDeMoRL(eqx.Module):
             x, row, over = self._real_step(x, u)
             rows.append(row)
             earned = 0.0 if over else earned + float(row.reward)
-        real = _add(state.real, jax.tree.map(lambda *leaves: np.stack(leaves), *rows))
+        real = add(state.real, jax.tree.map(lambda *leaves: np.stack(leaves), *rows))
         saved = (real, dict(self.environment.save()), np.array(earned))
         return eqx.tree_at(lambda s: (s.real, s.environment, s.earned), state, saved)
 
@@ -129,7 +133,7 @@ class MDeMoRL(eqx.Module):
         leaves, tree = jax.tree.flatten(copied)
         model, imagined, found, returns, updated = state.model, state.imagined, [], [], []
         earned, x = float(state.earned), self.environment.load(state.environment)
-        u = np.asarray(_act(self.agent, state.agent, x, jax.random.fold_in(key, 0)))
+        u = np.asarray(act(self.agent, state.agent, x, jax.random.fold_in(key, 0)))
         for i in range(self.epoch_length):
             if self.imagination is not None and i % self.model_every == 0:
                 agent, real = jax.tree.unflatten(tree, leaves)
@@ -140,12 +144,11 @@ class MDeMoRL(eqx.Module):
             earned += float(row.reward)
             if over:
                 returns, earned = [*returns, earned], 0.0
-            leaves, u, metrics = _interact((self, tree, imagined, row, x, key, np.uint32(i + 1)), leaves)
+            leaves, u, metrics = interact((self, tree, imagined, row, x, key, np.uint32(i + 1)), leaves)
             u = np.asarray(u)
             updated.append(metrics)
         agent, real = jax.tree.unflatten(tree, leaves)
-        metrics = {name: float(np.mean([row[name] for row in updated])) for name in updated[0]}
-        metrics |= {name: float(np.mean([row[name] for row in found])) for name in (found[0] if found else ())}
+        metrics = _means(updated) | _means(found)
         metrics |= {"train_return": float(np.mean(returns)) if returns else np.nan}
         metrics |= {"real_steps": self.first_steps + (int(state.step) + 1) * self.epoch_length}
         metrics["seconds"] = time.perf_counter() - began
@@ -159,7 +162,7 @@ class MDeMoRL(eqx.Module):
             x = x if test == 0 else self.test_environment.restart()
             total, length, over = 0.0, 0, False
             while not over:
-                x, reward, terminal, cut = self.test_environment.step(np.asarray(_act(self.agent, state.agent, x)))
+                x, reward, terminal, cut = self.test_environment.step(np.asarray(act(self.agent, state.agent, x)))
                 total, length, over = total + reward, length + 1, terminal or cut
             returns.append(total)
             lengths.append(length)
@@ -175,10 +178,10 @@ class MDeMoRL(eqx.Module):
         if state.model is None:
             raise CostogoError("this agent was trained without a model to plan in; pass a run of another method")
         improved = self.imagination if isinstance(self.imagination, ImprovedRollouts) else ImprovedRollouts(constant(1))
-        source = self._source(state.model.ensemble, state.agent, state.real)
+        source = self.source(state.model.ensemble, state.agent, state.real)
         return Planner(improved, source, jax.random.PRNGKey(0), horizon)
 
-    def _source(self, ensemble: Any, agent: Any, real: Replay) -> Source:
+    def source(self, ensemble: Any, agent: Any, real: Replay) -> Source:
         """What imagination draws on."""
         support = Support.of(real) if self.bounded else None
         return Source(ensemble.best, self.agent, agent, self.environment.terminated, support)
@@ -199,57 +202,32 @@ class MDeMoRL(eqx.Module):
         return self.environment.restart() if over else new, row, over
 
     def _imagine(self, epoch: Array, model: Any, agent: Any, real: Replay, imagined: Replay, key: Array):
-        """Train the model and renew the imagined transitions."""
+        """Train the model and renew the imagined transitions: not with a model that has not learned anything yet."""
         fit, draw, make = jax.random.split(key, 3)
         model, metrics = self.model_fit.run(model, real, fit)
+        if not model.trained:
+            return model, imagined, metrics
         imagination: Any = self.imagination
         horizon = imagination.schedule(int(epoch))
         count = imagination.starts(self.elites, horizon)
-        imagined, counts = _renew(self, horizon, count, model.ensemble, agent, real, imagined, draw, make)
+        imagined, counts = renew(self, horizon, count, model.ensemble, agent, real, imagined, draw, make)
         return model, imagined, metrics | {"horizon": float(horizon)} | {k: float(v) for k, v in counts.items()}
 
 
-@eqx.filter_jit(donate="all-except-first")
-def _interact(given: tuple[MDeMoRL, Any, Replay, Transitions, Array, Array, Array], leaves: list):
-    """Remember a transition, update the agent, and choose the next control. Agent and buffer, the leaves of `tree`,
-    change in place."""
-    learner, tree, imagined, row, x, key, i = given
-    agent, real = jax.tree.unflatten(tree, leaves)
-    key = jax.random.split(jax.random.fold_in(key, i))[0]
-    real = real.add(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], row))
-    share = 1.0 if learner.imagination is None else learner.real_share
-    arrays, static = eqx.partition(agent, eqx.is_array)
-
-    def update(arrays, key):
-        draw, noise = jax.random.split(key)
-        batch = mixed(draw, real, imagined, learner.batch_size, share)
-        new, metrics = learner.agent.update(eqx.combine(arrays, static), noise, batch)
-        return eqx.filter(new, eqx.is_array), metrics
-
-    keys = jax.random.split(key, learner.updates + 1)
-    arrays, metrics = jax.lax.scan(update, arrays, keys[1:])
-    agent = eqx.combine(arrays, static)
-    u = learner.agent.act(agent, x, keys[0])
-    return jax.tree.leaves((agent, real)), u, jax.tree.map(jnp.mean, metrics)
+def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The mean of each metric over the rows that have it: where nothing is imagined, nothing is counted."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
 
 
-@eqx.filter_jit
-def _renew(learner: MDeMoRL, horizon: int, count: int, ensemble, agent, real: Replay, imagined: Replay, draw, make):
-    """New imagined transitions in the ring; how many of them were not finite, and their share of clipped controls."""
-    starts = real.sample(draw, count).x
-    source = learner._source(ensemble, agent, real)
-    imagination: Any = learner.imagination
-    made = imagination.generate(source, starts, horizon, make)
-    at_bound = made.keep[:, None] * (jnp.abs(made.rows.u) >= 1.0)
-    clipped = jnp.sum(at_bound) / jnp.maximum(jnp.sum(made.keep) * at_bound.shape[-1], 1)
-    return imagined.add(made.rows, made.keep), {"dropped": jnp.sum(made.lost), "clipped": clipped}
-
-
-@eqx.filter_jit
-def _act(agent: Agent, state: Any, x: Array, key: Array | None = None) -> Array:
-    return agent.act(state, x, key)
-
-
-@jax.jit
-def _add(replay: Replay, rows: Transitions) -> Replay:
-    return replay.add(rows)
+def _check_sizes(agent: Agent, environment: Environment, test_environment: Environment) -> None:
+    """Raise unless agent and test environment have the sizes of the environment."""
+    no, nu = environment.no, environment.nu
+    for name, other, fix in (
+        ("agent", agent, "pass an agent of the environment's no and nu"),
+        ("test_environment", test_environment, "pass a second environment of the same task"),
+    ):
+        require(
+            (other.no, other.nu) == (no, nu),
+            f"{name} has no = {other.no} and nu = {other.nu}, the environment no = {no} and nu = {nu}; {fix}",
+        )

@@ -1,5 +1,6 @@
 """Training of a probabilistic ensemble: bootstrapped members, early stopping on held-out rows, elites."""
 
+import warnings
 from typing import Any
 
 import equinox as eqx
@@ -19,6 +20,11 @@ class Model(eqx.Module):
 
     ensemble: ProbabilisticEnsemble
     optimiser: Any
+
+    @property
+    def trained(self) -> bool:
+        """Whether a training has succeeded: the optimiser of one that diverged is not kept."""
+        return int(optax.tree.get(self.optimiser, "count")) > 0
 
 
 class Split(eqx.Module):
@@ -70,7 +76,8 @@ class ModelFit(eqx.Module):
 
     def run(self, model: Model, replay: Replay, key: Array) -> tuple[Model, dict[str, Any]]:
         """Train on all rows of a buffer; metrics: passes, error of the elites on the held-out rows, and `diverged`, one
-        where that error or the optimiser is not finite (then the model is the one that was given)."""
+        where that error or the optimiser is not finite (then the model is the one that was given, and a warning says
+        so)."""
         shuffle, key = jax.random.split(key)
         split = self._split(replay, len(model.ensemble.networks.upper), shuffle)
         networks = _normalised(model.ensemble.networks, replay, split)
@@ -85,6 +92,8 @@ class ModelFit(eqx.Module):
         error = float(jnp.mean(lowest[order]))
         # Moments that are not finite would spoil every later call.
         diverged = not np.isfinite(error) or not bool(_finite(state))
+        if diverged:
+            warnings.warn(_divergence(self, error), RuntimeWarning, stacklevel=2)
         found = model if diverged else Model(ProbabilisticEnsemble(best, order), state)
         return found, {"passes": float(done), "model_error": error, "diverged": float(diverged)}
 
@@ -101,6 +110,14 @@ class ModelFit(eqx.Module):
         order[:size] = random.permutation(size)
         bootstrap = order[random.integers(0, size - held_out, (members, replay.capacity))]
         return Split(*map(jnp.asarray, (order, bootstrap, np.int32(size - held_out), np.int32(held_out))))
+
+
+def _divergence(fit: ModelFit, error: float) -> str:
+    """What to do about it."""
+    return (
+        f"the training of the model diverged (its error on held-out rows is {error}): the model before stays; pass a "
+        f"learning_rate below {fit.learning_rate}, or scale observations and rewards of the environment to about one"
+    )
 
 
 def _trained(networks: Any) -> Any:

@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from costogo.learn.dmd_mpc.imagination import ImprovedRollouts, Source
+from costogo.learn.dmd_mpc.imagination import ImprovedRollouts
+from costogo.learn.dmd_mpc.source import Source
 
 
 class Planner(eqx.Module):

@@ -3,6 +3,7 @@
 # mujoco is compiled and has no stubs.
 # pyright: reportAttributeAccessIssue=false
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from costogo.core.validate import require, require_shape
 INTEGRATION = int(mujoco.mjtState.mjSTATE_INTEGRATION)  # all that a step reads
 # One step done again on another machine may differ by rounding, no more.
 TOLERANCE = 1e-4
+IDENTITY_BYTES = 256  # of a fixed size, as all arrays of a state are
 
 
 class Keeper(Protocol):
@@ -43,6 +45,28 @@ def keeper_of(env: gymnasium.Env, time_limit: int) -> Keeper:
     if isinstance(env, MujocoEnv) and type(env).__module__.startswith("gymnasium.envs.mujoco."):
         return MujocoState(env)
     return Replay(env, time_limit)
+
+
+def identity_of(env: gymnasium.Env) -> np.ndarray:
+    """What tells an environment from others whose states have the same shapes, as UTF-8 bytes in an array.
+
+    It is `env.identity` where there is one, a text that names the options as well, else the Gymnasium id, else the
+    class. (Other options of a Gymnasium id show when steps are done again.)
+    """
+    plain = env.unwrapped
+    found = getattr(plain, "identity", None) or (env.spec.id if env.spec is not None else type(plain).__name__)
+    return np.frombuffer(found.encode()[:IDENTITY_BYTES].ljust(IDENTITY_BYTES, b"\0"), np.uint8)
+
+
+def described(options: Any) -> str:
+    """A dataclass of numbers as text, the same for NumPy's numbers and Python's."""
+    return ", ".join(f"{field.name}={getattr(options, field.name):.12g}" for field in dataclasses.fields(options))
+
+
+def check_identity(saved: np.ndarray, own: np.ndarray) -> None:
+    """Raise unless a state is of the same environment."""
+    theirs, ours = (np.asarray(a, np.uint8).tobytes().rstrip(b"\0").decode(errors="replace") for a in (saved, own))
+    require(theirs == ours, f"state is of {theirs}, this environment is {ours}; load it into one of the same options")
 
 
 class OwnState:

@@ -17,7 +17,7 @@ import numpy as np
 from costogo.core.errors import CostogoError, known
 from costogo.core.validate import require
 from costogo.sim.tasks.catalogue import TASKS, Task, never
-from costogo.sim.tasks.episode_state import check_state, keeper_of
+from costogo.sim.tasks.episode_state import check_identity, check_state, identity_of, keeper_of
 
 # Wrappers whose work is done here, or is of no use once an environment has been checked.
 PEELED = (gymnasium.wrappers.OrderEnforcing, gymnasium.wrappers.PassiveEnvChecker, gymnasium.wrappers.TimeLimit)
@@ -43,7 +43,7 @@ class GymnasiumEnvironment:
     `save` and `load` continue to the bit, also in a new object and in the middle of an episode. Gymnasium's MuJoCo
     tasks save MuJoCo's state, environments with `save_state() -> dict` and `load_state(dict)` what they say, and all
     others the actions of the episode, which are done again: such an environment must repeat itself when reset with the
-    same seed.
+    same seed. A state is of one environment (`identity_of`): `load` refuses that of another.
 
     Raises `CostogoError` for an unknown name, actions that are not a bounded Box of one axis, observations that are not
     a Box of one axis, no time limit, a step outside an episode, a NaN in an action, or a NaN or infinity in an
@@ -73,7 +73,7 @@ class GymnasiumEnvironment:
         self._scale = 0.5 * (space.high - space.low).astype(space.dtype)
         self._bonus = self.task.bonus_at_end if self.task else 0.0
         self._terminated = terminated or (self.task.terminated if self.task else never)
-        self._keeper = keeper_of(self.env, self.time_limit)
+        self._keeper, self._identity = keeper_of(self.env, self.time_limit), identity_of(self.env)
         self._seed, self._episode, self._elapsed, self._over = -1, 0, 0, True
         self._observation = np.zeros(self.no, np.float32)
         self.info: dict[str, Any] = {}  # what the environment said about its last step
@@ -122,7 +122,10 @@ class GymnasiumEnvironment:
         """Continue from a saved state; returns its observation."""
         if self._seed < 0:
             self._reset(0, 0)
+        # States of older versions do not say of which environment they are.
+        state = {"identity": self._identity, **state}
         check_state(state, self._saved())
+        check_identity(state["identity"], self._identity)
         numbers = {name: int(state[name]) for name in ("seed", "episode", "elapsed")}
         require(
             min(numbers.values()) >= 0 and numbers["elapsed"] <= self.time_limit,
@@ -142,6 +145,7 @@ class GymnasiumEnvironment:
 
     def _saved(self) -> dict[str, np.ndarray]:
         return {
+            "identity": self._identity.copy(),
             "seed": np.array(self._seed, np.int64),
             "episode": np.array(self._episode, np.int64),
             "elapsed": np.array(self._elapsed, np.int64),

@@ -14,6 +14,8 @@ import numpy as np
 from costogo.core.errors import known
 from costogo.core.validate import require
 from costogo.sim.tasks.episode_state import (
+    check_state,
+    described,
     generator_state,
     physics_state,
     set_generator_state,
@@ -113,6 +115,7 @@ class LegEnvironment(gymnasium.Env):
         known("reward", reward, REWARDS)
         require(isinstance(options, LegOptions), f"options is a {type(options).__name__}; pass a LegOptions")
         self.path, self.options = path, options
+        self.identity = f"LegEnvironment(path={path!r}, reward={reward!r}, {described(options)})"
         self.model = leg_model(
             mass_factor=options.mass_factor,
             damping=options.damping,
@@ -175,7 +178,8 @@ class LegEnvironment(gymnasium.Env):
         }
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Put back what `save_state` took."""
+        """Put back what `save_state` of an environment with the same arguments took."""
+        check_state(state, self.save_state())
         set_physics_state(self.model, self.data, state["physics"])
         self._pending = np.array(state["pending"])
         self._read, self._rate = np.array(state["read"]), np.array(state["rate"])

@@ -30,6 +30,7 @@ from costogo.sim.stochlite import (
 )
 from costogo.sim.tasks.episode_state import (
     check_state,
+    described,
     generator_state,
     physics_state,
     set_generator_state,
@@ -115,6 +116,8 @@ class StochliteEnvironment(gymnasium.Env):
         finite = len(command) == 3 and all(math.isfinite(value) for value in command)
         require(finite, f"command is {command}; pass (vx, vy, wz) in m/s and rad/s")
         self.options, self.command, self._fixed = options, tuple(float(value) for value in command), slope
+        plane = None if slope is None else tuple(float(angle) for angle in slope)
+        self.identity = f"StochliteEnvironment(slope={plane}, command={self.command}, {described(options)})"
         self.model = stochlite_model(slope=(0.0, 0.0) if slope is None else slope)
         self.data = mujoco.MjData(self.model)
         self.trot = Trot(dt=DT)

@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 from costogo.core.validate import require
 from costogo.problem import OptimalControlProblem
+from costogo.sim.tasks.episode_state import check_state
 
 
 class SystemEnvironment(gymnasium.Env):
@@ -45,6 +46,7 @@ class SystemEnvironment(gymnasium.Env):
         require(callable(initial_state), f"initial_state is {initial_state!r}; pass a function of a JAX key")
         require(observe is None or callable(observe), f"observe is {observe!r}; pass a function of (x, t), or None")
         self.problem, self._draw = problem, jax.jit(initial_state)
+        self.identity = f"SystemEnvironment({type(problem.dynamics).__name__}, dt={problem.dt})"
         shape = jax.eval_shape(initial_state, jax.random.key(0))
         require(len(shape.shape) == 1, f"initial_state returns shape {shape.shape}; return one state (nx,)")
         lower, upper = problem.bounds(shape.dtype)
@@ -79,7 +81,8 @@ class SystemEnvironment(gymnasium.Env):
         return {"state": self._state.copy(), "steps": np.array(self._steps, np.int64)}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Put back what `save_state` took."""
+        """Put back what `save_state` of an environment of the same problem took."""
+        check_state(state, self.save_state())
         self._state, self._steps = np.array(state["state"]), int(state["steps"])
 
 
