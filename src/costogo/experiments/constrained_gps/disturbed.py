@@ -33,7 +33,7 @@ BEFORE = 1.0  # m of level ground ahead of the start
 PUSHES = ((250.0, 0.0), (300.0, 0.25), (-250.0, 0.5), (-300.0, 0.75))
 UNSEEN_PUSHES = ((275.0, 0.12), (-250.0, 0.37), (300.0, 0.62), (-275.0, 0.87))
 PUSHED, PUSH_TIME = "torso", 0.1  # body, s
-RAMP = 100  # iterations in which pushes grow: in 50, four recoveries are learned by heart, and no other
+RAMP = 100  # iterations in which pushes and cost grow: in 50, fewer other pushes are withstood
 PITCH = 200.0  # twice the weight of the pitch, 1/rad^2, in first trajectories under a push
 LEANING, LEAN_WEIGHT = 0.4, 200.0  # rad that cost nothing more, and 1/rad^2 beyond
 
