@@ -10,7 +10,7 @@ import pytest
 
 from costogo import CostogoError
 from costogo.cli.train_constrained_gps import TrainConstrainedGPS
-from costogo.experiments.constrained_gps import disturbed, g1, g2, generalising, tasks, tuning
+from costogo.experiments.constrained_gps import disturbed, g1, g2, g5, generalising, tasks, tuning
 from costogo.experiments.constrained_gps.arms import Comparison
 from costogo.experiments.constrained_gps.presets import METHODS, GPSConfig, build, setting_of
 from costogo.experiments.constrained_gps.results import disagreement, motions, name_of, summary, up_for
@@ -273,6 +273,28 @@ def test_the_walker_is_pushed():
     faster = pushed.step(x, u, jnp.array(0.05)) - still.step(x, u, jnp.array(0.05))
     assert 0.05 < faster[9] < 250.0 * 0.01 / 3.665  # the torso alone would gain the last
     assert np.array_equal(pushed.step(x, u, jnp.array(0.1)), still.step(x, u, jnp.array(0.1)))
+
+
+def test_three_pushes_in_a_row():
+    """Nothing differs before the first; each turns the speed of the torso its own way; the verdict is of all series."""
+    task = setting_of(GPSConfig(system="push", conditions=4)).task
+    policy = jax.tree.map(jnp.zeros_like, task.policy(jax.random.PRNGKey(0)))
+    first, forces = round(g5.TIMES[0] / disturbed.pushed_dynamics().dt), (300.0, -250.0, 275.0)
+    (free, still), (dynamics, pushed) = (
+        g5.three_pushes(task, policy, series, first + 1) for series in ((0.0, 0.0, 0.0), forces)
+    )
+    apart = np.asarray(pushed.states - still.states)[0]
+    assert not apart[:-1].any() and apart[-1, 9] > 0.05
+    x, u = task.starts[0], jnp.zeros(6)
+    for start, force in zip((0.5, 1.0, 1.5), forces, strict=True):
+        for time, strength in ((start, force), (start + 0.05, force), (start - 0.02, 0.0), (start + 0.11, 0.0)):
+            faster = (dynamics.step(x, u, jnp.array(time)) - free.step(x, u, jnp.array(time)))[9]
+            assert faster == 0.0 if strength == 0.0 else 0.05 < faster * np.sign(strength) < 0.9
+
+    def verdict(*seconds):
+        return g5.claim([{"forces [N]": "+1", "seconds": each} for each in seconds], 4.0).verdict
+
+    assert [verdict(4.0, 4.0), verdict(4.0, 2.3), verdict(1.0, 3.99)] == ["reproduced", "partly", "not reproduced"]
 
 
 def test_the_swimmer_at_rest_costs_one_a_knot():
