@@ -10,7 +10,7 @@ import pytest
 
 from costogo import CostogoError
 from costogo.cli.train_constrained_gps import TrainConstrainedGPS
-from costogo.experiments.constrained_gps import disturbed, g1, g2, g5, generalising, tasks, tuning
+from costogo.experiments.constrained_gps import disturbed, g1, g2, g4, g5, generalising, tasks, tuning
 from costogo.experiments.constrained_gps.arms import Comparison
 from costogo.experiments.constrained_gps.presets import METHODS, GPSConfig, build, setting_of
 from costogo.experiments.constrained_gps.results import disagreement, motions, name_of, summary, up_for
@@ -273,6 +273,29 @@ def test_the_walker_is_pushed():
     faster = pushed.step(x, u, jnp.array(0.05)) - still.step(x, u, jnp.array(0.05))
     assert 0.05 < faster[9] < 250.0 * 0.01 / 3.665  # the torso alone would gain the last
     assert np.array_equal(pushed.step(x, u, jnp.array(0.1)), still.step(x, u, jnp.array(0.1)))
+
+
+def test_where_pushes_are_withstood(monkeypatch, tmp_path):
+    """As long as in the tests of the run, for a push of both; the figure stands beside its numbers."""
+    monkeypatch.setattr(g4, "FORCES", (250.0, -250.0))
+    monkeypatch.setattr(g4, "PHASES", 4)
+    monkeypatch.setattr(g4, "PUSHES", disturbed.PUSHES[::2])
+    monkeypatch.setattr(g4, "UNSEEN_PUSHES", ((250.0, 0.1),))
+    setting = GPSConfig(system="push", conditions=4)
+    task = setting_of(setting).task
+    policy = jax.tree.map(jnp.zeros_like, task.policy(jax.random.PRNGKey(0)))
+    run = SimpleNamespace(
+        setting=setting, state=SimpleNamespace(policy=policy), label={"seed": 0}, kept=lambda name, work, **told: work()
+    )
+    rows = g4.withstood(run)
+    up = up_for(motions(task, policy)["training"]) * disturbed.pushed_dynamics().dt
+    assert [(row["force [N]"], row["phase"]) for row in rows[2:6]] == [
+        (250.0, 0.5), (250.0, 0.75), (-250.0, 0.0), (-250.0, 0.25)
+    ]  # fmt: skip
+    assert rows[0]["seconds"] == pytest.approx(up[0]) and rows[6]["seconds"] == pytest.approx(up[2])
+    assert 0.05 < rows[0]["seconds"] < 4.0
+    (figure,) = g4.draw_where(SimpleNamespace(runs=[run]), tmp_path)
+    assert figure.stat().st_size > 5000 and (tmp_path / "withstood.csv").read_text().count("\n") == 9
 
 
 def test_three_pushes_in_a_row():

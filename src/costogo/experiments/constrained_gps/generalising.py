@@ -1,5 +1,6 @@
 """Policies for several conditions, tried on unseen ones: what G3 and G4 have in common (check 15)."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,20 @@ FURTHER = {"terrain": tuple(range(300, 320)), "push": random_pushes(20, seed=1)}
 ENOUGH = 0.75  # of the unseen conditions
 
 
-def compare(system: str, counts: tuple[int, int], config: ExperimentConfig, folder: Path) -> Comparison:
-    """Train ours and three baselines on few and on many conditions; write curves, traces, claims, an unseen one."""
+def compare(
+    system: str,
+    counts: tuple[int, int],
+    config: ExperimentConfig,
+    folder: Path,
+    more: Callable[[Comparison, Path], list[Path]] = lambda found, folder: [],
+) -> Comparison:
+    """Train ours and three baselines on few and on many conditions; write curves, traces, claims, an unseen one, and
+    the figures that `more` draws."""
     from costogo.viz import write_video
 
     found = Comparison(base(system), [{"conditions": count} for count in counts], SEEDS, tested_further)
     found.train(config, folder)
-    media = found.write(folder)
+    media = found.write(folder) + more(found, folder)
     run = next(r for r in found.runs if (r.setting.method, r.setting.conditions) == (OURS, counts[-1]))
     frames, fps = motion_frames(run.setting, run.state.policy, 0, 40 if config.quick else SHOWN_STEPS)
     media.append(write_video(frames, folder / "unseen.mp4", fps=fps))
